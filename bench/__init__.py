@@ -1,0 +1,1 @@
+"""Measurements: one file a question. Figures are ratios or medians within one run, since machines differ and are shared."""

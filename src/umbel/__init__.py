@@ -1,0 +1,134 @@
+"""umbel: background tasks that run, and lose nothing.
+
+::
+
+    from umbel import Umbel
+
+    app = Umbel("reports")
+
+    @app.task
+    def greet(name: str) -> None:
+        print("hello", name)
+
+    greet.delay("world")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    AppNotFound,
+    ArgumentError,
+    BrokerError,
+    BrokerUnreachable,
+    ConfigError,
+    Discard,
+    EnqueueError,
+    EnqueueRefused,
+    EnqueueUnknown,
+    MaxRetriesExceeded,
+    NotSupported,
+    PayloadTooLarge,
+    ResultError,
+    ResultNotKept,
+    ResultTimeout,
+    ResultUnreadable,
+    RetryLater,
+    Snooze,
+    SoftTimeLimitExceeded,
+    TaskExpired,
+    TaskFailed,
+    TaskInterrupted,
+    TaskRevoked,
+    TaskSignal,
+    UmbelError,
+    WorkerError,
+)
+
+if TYPE_CHECKING:
+    from .app import Umbel as Umbel
+    from .current import current_app as current_app
+    from .current import current_task as current_task
+    from .current import shared_task as shared_task
+    from .facets import State as State
+    from .middleware import Middleware as Middleware
+    from .policy import Retry as Retry
+    from .request import Progress as Progress
+    from .request import Request as Request
+    from .result import AsyncResult as AsyncResult
+    from .signature import Signature as Signature
+    from .task import Task as Task
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Umbel": "app",
+    "current_app": "current",
+    "current_task": "current",
+    "shared_task": "current",
+    "State": "facets",
+    "Middleware": "middleware",
+    "Retry": "policy",
+    "Progress": "request",
+    "Request": "request",
+    "AsyncResult": "result",
+    "Signature": "signature",
+    "Task": "task",
+}
+"""Imported when first asked for: who only catches an error should not pay for the rest."""
+
+__all__ = [
+    "AppNotFound",
+    "ArgumentError",
+    "AsyncResult",
+    "BrokerError",
+    "BrokerUnreachable",
+    "ConfigError",
+    "Discard",
+    "EnqueueError",
+    "EnqueueRefused",
+    "EnqueueUnknown",
+    "MaxRetriesExceeded",
+    "Middleware",
+    "NotSupported",
+    "PayloadTooLarge",
+    "Progress",
+    "Request",
+    "ResultError",
+    "ResultNotKept",
+    "ResultTimeout",
+    "ResultUnreadable",
+    "Retry",
+    "RetryLater",
+    "Signature",
+    "Snooze",
+    "SoftTimeLimitExceeded",
+    "State",
+    "Task",
+    "TaskExpired",
+    "TaskFailed",
+    "TaskInterrupted",
+    "TaskRevoked",
+    "TaskSignal",
+    "Umbel",
+    "UmbelError",
+    "WorkerError",
+    "current_app",
+    "current_task",
+    "shared_task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'umbel' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{_WHERE[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})

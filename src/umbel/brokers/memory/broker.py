@@ -1,0 +1,218 @@
+"""The verbs of the core on a :class:`Store`: each takes the lock, does its step, rings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from ...broker import (
+    MAX_ENQUEUE,
+    MAX_PROMOTE,
+    MAX_THEN,
+    Blame,
+    Broker,
+    BrokerSettings,
+    Capabilities,
+    Exchanged,
+    Facet,
+    Maintained,
+    QueueStats,
+    Receipted,
+    Removed,
+    Renewed,
+    Retired,
+    Settle,
+    Verdict,
+)
+from ...clock import Clock
+from ...envelope import EXPLICIT, Delivery, Envelope, Extra, Receipt, pack
+from ...errors import Fenced, NotSupported, SequenceError
+from . import claim, depth, ending
+from .inspect import MemoryInspects
+from .remember import MemoryRemembers
+from .store import Holding, Lease, Store
+from .wait import Waiting
+
+_LACKED = {
+    Extra.LANE: Facet.LIMITS,
+    Extra.GROUP: Facet.LIMITS,
+    Extra.UNIQUE: Facet.LIMITS,
+    Extra.UNIQUE_UNTIL: Facet.LIMITS,
+    Extra.DEBOUNCE: Facet.LIMITS,
+    Extra.FLOW: Facet.JOINS,
+    Extra.NODE: Facet.JOINS,
+}
+
+
+class MemoryBroker(MemoryInspects, MemoryRemembers, Waiting, Broker):
+    """A store in this process's memory."""
+
+    capabilities = Capabilities(name="memory", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS)), shared=False)
+
+    def __init__(self, store: Store, settings: BrokerSettings, clock: Clock) -> None:
+        self.store, self.settings, self.clock = store, settings, clock
+
+    @contextmanager
+    def step(self) -> Iterator[int]:
+        """One atomic step at one moment; whoever waits looks again afterwards."""
+        with self.store.lock:
+            yield self.clock.now()
+            self.store.ring()
+
+    def open(self) -> None:
+        """Nothing to connect to."""
+
+    def close(self) -> None:
+        """Nothing to let go of: the store belongs to all of its handles."""
+
+    def ping(self) -> int:
+        return self.clock.now()
+
+    # -- producing
+
+    def enqueue(self, envelopes: Sequence[Envelope]) -> list[Receipted]:
+        if len(envelopes) > MAX_ENQUEUE:
+            raise ValueError(f"{len(envelopes)} envelopes in one enqueue, at most {MAX_ENQUEUE} are allowed: send them in several")
+        check(envelopes)
+        with self.step() as now:
+            return [self.accept(e, now) for e in envelopes]
+
+    def accept(self, envelope: Envelope, now: int) -> Receipted:
+        ttl_ms = int(self.settings.dedupe_ttl * 1000)
+        if envelope.flags & EXPLICIT and self.store.accepted_before(envelope.id, ttl_ms, now):
+            return Receipted(envelope.id, envelope.id)
+        self.store.records.begin(envelope, envelope.due_at(now), now, self.settings.record_ttl)
+        self.store.put(envelope, now)
+        return Receipted(envelope.id)
+
+    # -- consuming
+
+    def admit(self, worker: str, holder: str) -> None:
+        with self.step() as now:
+            if holder in self.store.gone:
+                raise Fenced(f"the holder {holder!r} was retired; a name is used once, admit another")
+            lease = self.store.workers.get(worker)
+            if lease is None or lease.expires <= now:
+                raise Fenced(f"the worker {worker!r} has no live lease; renew it first", final=lease is None)
+            self.store.holders.setdefault(holder, Holding(worker))
+
+    def exchange(self, holder: str, seq: int, settles: Sequence[Settle], queues: Sequence[str], limit: int) -> Exchanged:
+        for settle in settles:
+            if len(settle.then) > MAX_THEN:
+                raise ValueError(f"a settle that carries {len(settle.then)} envelopes, at most {MAX_THEN} are allowed")
+            check(settle.then)
+        with self.step() as now:
+            holding = self._fence(holder, now)
+            if seq == holding.seq and seq > 0:
+                held = [Delivery(r, claim.envelope_of(row)) for r, row in holding.held.items() if r.seq == seq]
+                return Exchanged(list(holding.verdicts), held, self._next_due(queues, now), [], now)
+            if seq != holding.seq + 1:
+                raise SequenceError(f"exchange {seq} of holder {holder!r}: its last one was {holding.seq}")
+            holding.seq = seq
+            dropped: list[Removed] = []
+            holding.verdicts = [self._settle(holding, settle, now, dropped) for settle in settles]
+            deliveries = claim.claim(self.store, holder, holding, queues, limit, now, dropped)
+            return Exchanged(list(holding.verdicts), deliveries, self._next_due(queues, now), dropped, now)
+
+    def _fence(self, holder: str, now: int) -> Holding:
+        holding = self.store.holders.get(holder)
+        if holding is None:
+            raise Fenced(f"the holder {holder!r} is not admitted (never was, retired, or rescued): it must end")
+        lease = self.store.workers.get(holding.worker)
+        if lease is None or lease.expires <= now:
+            raise Fenced(f"the lease of worker {holding.worker!r} has run out: nothing until it is renewed", final=False)
+        return holding
+
+    def _settle(self, holding: Holding, settle: Settle, now: int, dropped: list[Removed]) -> Verdict:
+        row = holding.held.pop(settle.receipt, None)
+        if row is None:
+            return Verdict.SUPERSEDED if settle.receipt in holding.taken else Verdict.ABSENT
+        removed = ending.apply(self.store, row, settle.outcome, now)
+        if removed and removed.reason == "cancelled":
+            dropped.append(removed)
+        for envelope in settle.then:
+            self.accept(envelope, now)
+        return Verdict.WON
+
+    def _next_due(self, queues: Sequence[str], now: int) -> int | None:
+        due = self.store.next_due(set(queues))
+        return None if due is None else max(0, due - now)
+
+    def resume(self, holder: str) -> list[Delivery]:
+        with self.store.lock:
+            holding = self.store.holders.get(holder)
+            return [Delivery(r, claim.envelope_of(row)) for r, row in holding.held.items()] if holding else []
+
+    # -- supervising
+
+    def renew(self, worker: str, ttl: float, about: bytes = b"") -> Renewed:
+        with self.step() as now:
+            lease = self.store.workers.get(worker)
+            known = lease is not None
+            lease = self.store.workers.setdefault(worker, lease or Lease(0))
+            lease.expires, lease.about = now + int(ttl * 1000), about
+            commands, lease.commands = lease.commands, []
+            return Renewed(now, list(self.store.lost.get(worker, [])), known, commands)
+
+    def give_back(self, holder: str, receipts: Sequence[Receipt]) -> int:
+        with self.step() as now:
+            holding = self.store.holders.get(holder)
+            if holding is None:
+                return 0
+            rows = [holding.held.pop(r) for r in sorted(set(receipts)) if r in holding.held]
+            holding.taken.update(receipts)
+            ending.return_in_front(self.store, rows, now)
+            return len(rows)
+
+    def retire(self, holder: str, blamed: Blame | None = None, reason: str = "") -> Retired:
+        with self.step() as now:
+            self.store.gone.add(holder)
+            holding = self.store.holders.pop(holder, None)
+            if holding is None:
+                return Retired(0)
+            self.store.lost.setdefault(holding.worker, []).append(holder)
+            return ending.retire(self.store, holding, blamed, reason, now)
+
+    def leave(self, worker: str) -> Retired:
+        with self.step() as now:
+            self.store.workers.pop(worker, None)
+            self.store.lost.pop(worker, None)
+            rows = []
+            for name in sorted(n for n, h in self.store.holders.items() if h.worker == worker):
+                rows += list(self.store.holders.pop(name).held.values())
+                self.store.gone.add(name)
+            removed = ending.return_in_front(self.store, rows, now)
+            return Retired(len(rows) - len(removed), None, removed)
+
+    def maintain(self, *, rescue: bool = False) -> Maintained:
+        with self.step() as now:
+            done = Maintained()
+            done.promoted, done.expired = self.store.promote(now, MAX_PROMOTE)
+            done.expired = done.expired + ending.drop_expired(self.store, now, MAX_PROMOTE)
+            if rescue:
+                ending.rescue(self.store, now, done)
+            done.pruned, done.trimmed = ending.prune(self.store, self.settings, now)
+            done.more = bool(self.store.scheduled and self.store.scheduled[0][0] <= now)
+            return done
+
+    def stats(self) -> list[QueueStats]:
+        with self.store.lock:
+            return depth.stats(self.store, self.clock.now())
+
+    def purge(self, queue: str) -> int:
+        with self.step() as now:
+            rows = [row for row in self.store.waiting() if row.queue == queue]
+            for row in rows:
+                if envelope := row.read():
+                    self.store.records.dropped(envelope, "purged", b"", now)
+            self.store.remove_waiting({id(row) for row in rows})
+            return len(rows)
+
+
+def check(envelopes: Sequence[Envelope]) -> None:
+    """All of a call's envelopes can be stored; else the error, before anything is."""
+    for envelope in envelopes:
+        for tag in envelope.extras or ():
+            if tag in _LACKED:
+                raise NotSupported(f"the memory broker does not support '{_LACKED[Extra(tag)]}', which message {envelope.id!r} needs")
+        pack(envelope)

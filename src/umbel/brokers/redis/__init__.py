@@ -1,0 +1,14 @@
+"""The Redis broker (extra ``umbel[redis]``)."""
+
+from __future__ import annotations
+
+from ...broker import Broker, BrokerSettings
+from ...clock import Clock
+from .broker import RedisBroker
+
+__all__ = ["RedisBroker", "factory"]
+
+
+def factory(url: str, settings: BrokerSettings, clock: Clock) -> Broker:
+    """The broker of a ``redis://``, ``rediss://`` or ``unix://`` address, not yet opened."""
+    return RedisBroker(url, settings, clock)

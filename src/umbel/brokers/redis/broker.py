@@ -1,0 +1,235 @@
+"""The Redis broker: Redis 6.2 and later, or Valkey. Each verb is one script, so one atomic step of the server.
+
+See ``keys.py`` for what lies where and ``docs/internals/redis.md`` for why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from ...broker import (
+    MAX_ENQUEUE,
+    WAIT_MAX,
+    Blame,
+    Broker,
+    BrokerSettings,
+    Capabilities,
+    Command,
+    Exchanged,
+    Maintained,
+    QueueStats,
+    Receipted,
+    Renewed,
+    Retired,
+    Settle,
+)
+from ...clock import Clock
+from ...envelope import Delivery, Envelope, Receipt
+from ...errors import BrokerError, Fenced, SequenceError, StoreUnusable
+from . import replies, scripts
+from .connection import Address, Line
+from .keys import Keys, queue_bytes
+from .runs import Argument, SettleArguments, field, outcome_arguments, runs
+from .waiting import Waiter
+
+_OLDEST_SERVER = (6, 2)
+
+
+class RedisBroker(Broker):
+    """A store on one Redis primary. Two connections: one for everything, one that waits."""
+
+    capabilities = Capabilities(name="redis")
+
+    def __init__(self, url: str, settings: BrokerSettings, clock: Clock) -> None:
+        self._keys = Keys(settings.app)
+        self._dedupe_ms = int(settings.dedupe_ttl * 1000)
+        self._dead_bytes = settings.dead_letter_bytes
+        self._dead_ms = int(settings.dead_letter_ttl * 1000)
+        address = Address(url, settings.app)
+        self._line = Line(address)
+        self._waiter = Waiter(address, self._line, self._keys, clock)
+        self._queue_names: dict[tuple[str, ...], list[bytes]] = {}
+        self._opened = False
+
+    # -- life
+
+    def open(self) -> None:
+        if self._opened:
+            return
+        version = self._line.version
+        if version < _OLDEST_SERVER:
+            self._line.drop()
+            raise StoreUnusable(f"redis {version[0]}.{version[1]} is too old: umbel needs 6.2 or later")
+        self._opened = True
+
+    def close(self) -> None:
+        self._opened = False
+        self._line.drop()
+        self._waiter.drop()
+
+    def ping(self) -> int:
+        seconds, micros = self._open_line().call("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def _open_line(self) -> Line:
+        if not self._opened:
+            raise BrokerError("the redis broker is not open: call open() first")
+        return self._line
+
+    # -- producing
+
+    def enqueue(self, envelopes: Sequence[Envelope]) -> list[Receipted]:
+        if len(envelopes) > MAX_ENQUEUE:
+            raise ValueError(f"{len(envelopes)} envelopes in one enqueue; {MAX_ENQUEUE} is the most")
+        line = self._open_line()
+        if not envelopes:
+            return []
+        keys = self._keys
+        duplicates = line.run(scripts.ENQUEUE, 2, keys.root, keys.queues, self._dedupe_ms, *runs(envelopes))
+        answers = [Receipted(e.id) for e in envelopes]
+        for position in duplicates:
+            id = envelopes[position - 1].id
+            answers[position - 1] = Receipted(id, id)
+        return answers
+
+    # -- consuming
+
+    def admit(self, worker: str, holder: str) -> None:
+        keys = self._keys
+        answer = self._open_line().run(
+            scripts.ADMIT, 5, keys.root, keys.workers, keys.gone, keys.held(holder), keys.holders(worker), worker, holder
+        )
+        if answer == b"OK":
+            return
+        why = {
+            b"GONE": f"holder {holder} was retired; a name is used once",
+            b"OTHER": f"holder {holder} consumes for another worker",
+            b"FENCED": f"worker {worker} is not known; renew its lease first",
+            b"LATE": f"the lease of worker {worker} has ended",
+        }
+        raise Fenced(why[answer], final=answer != b"LATE")
+
+    def exchange(self, holder: str, seq: int, settles: Sequence[Settle], queues: Sequence[str], limit: int) -> Exchanged:
+        line, keys = self._open_line(), self._keys
+        names = self._names(queues)
+        arguments = SettleArguments(holder, settles)
+        plain_at = 7 + len(names)
+        answer = line.run(
+            scripts.EXCHANGE_THEN if arguments.carries else scripts.EXCHANGE,
+            4,
+            keys.root,
+            keys.workers,
+            keys.held(holder),
+            keys.taken(holder),
+            seq,
+            limit,
+            self._dedupe_ms,
+            plain_at,
+            plain_at + len(arguments.plain),
+            arguments.order,
+            *names,
+            *arguments.plain,
+            *arguments.others,
+        )
+        if answer[0] != b"OK":
+            _not_exchanged(answer, holder, seq)
+        _, said, due, now, dropped, values, *indexes = answer
+        return Exchanged(
+            verdicts=replies.verdicts(said),
+            deliveries=replies.deliveries(holder, seq, values, *indexes),
+            next_due=None if due < 0 else due,
+            dropped=replies.removed(dropped),
+            now=now,
+        )
+
+    def resume(self, holder: str) -> list[Delivery]:
+        return replies.held(holder, self._open_line().call("HGETALL", self._keys.held(holder)))
+
+    def wait(self, queues: Sequence[str], timeout: float, stop: int | None = None) -> bool:
+        self._open_line()
+        return self._waiter.wait(self._names(queues), min(timeout, WAIT_MAX), stop)
+
+    def _names(self, queues: Sequence[str]) -> list[bytes]:
+        # a consumer asks for the same queues all its life
+        key = tuple(queues)
+        names = self._queue_names.get(key)
+        if names is None:
+            if len(self._queue_names) > 100:
+                self._queue_names.clear()
+            # the same queue twice would be claimed from twice
+            names = self._queue_names[key] = list(dict.fromkeys(map(queue_bytes, queues)))
+        return names
+
+    # -- supervising
+
+    def renew(self, worker: str, ttl: float, about: bytes = b"") -> Renewed:
+        keys = self._keys
+        now, known, lost, commands = self._open_line().run(
+            scripts.RENEW, 4, keys.workers, keys.about, keys.lost(worker), keys.commands(worker), worker, int(ttl * 1000), about
+        )
+        return Renewed(
+            now=now,
+            lost=sorted(map(replies.text, lost)),
+            known=bool(known),
+            commands=[Command(replies.text(commands[i]), replies.message_id(commands[i + 1])) for i in range(0, len(commands), 2)],
+        )
+
+    def give_back(self, holder: str, receipts: Sequence[Receipt]) -> int:
+        fields = list(dict.fromkeys(field(receipt) for receipt in receipts if receipt.holder == holder))
+        line, keys = self._open_line(), self._keys
+        if not fields:
+            return 0
+        return int(line.run(scripts.GIVE_BACK, 3, keys.root, keys.held(holder), keys.taken(holder), *fields))
+
+    def retire(self, holder: str, blamed: Blame | None = None, reason: str = "") -> Retired:
+        keys = self._keys
+        blame: tuple[Argument, ...] = (b"", b"", b"", b"")
+        if blamed is not None:
+            outcome = (b"", b"", b"") if blamed.outcome is None else outcome_arguments(blamed.outcome)
+            # a receipt of somebody else's blames nobody here, and still says that the others were not begun
+            blame = (field(blamed.receipt) if blamed.receipt.holder == holder else b"-", *outcome)
+        returned, dead, removed = self._open_line().run(scripts.RETIRE, 2, keys.root, keys.held(holder), holder, reason, *blame)
+        return Retired(returned, next(iter(replies.removed(dead)), None), replies.removed(removed))
+
+    def leave(self, worker: str) -> Retired:
+        keys = self._keys
+        returned, removed = self._open_line().run(scripts.LEAVE, 3, keys.root, keys.workers, keys.about, worker)
+        return Retired(returned, None, replies.removed(removed))
+
+    def maintain(self, *, rescue: bool = False) -> Maintained:
+        keys = self._keys
+        fixed = (keys.root, keys.workers, keys.about, keys.queues, keys.ids, keys.died, keys.gone)
+        promoted, dropped, rescued, buried, pruned, trimmed, more = self._open_line().run(
+            scripts.MAINTAIN, len(fixed), *fixed, int(rescue), self._dead_bytes, self._dead_ms
+        )
+        return Maintained(
+            promoted=promoted,
+            expired=replies.removed(dropped),
+            rescued=[(replies.text(rescued[i]), rescued[i + 1]) for i in range(0, len(rescued), 2)],
+            buried=replies.removed(buried),
+            pruned=pruned,
+            trimmed=trimmed,
+            more=bool(more),
+        )
+
+    def stats(self) -> list[QueueStats]:
+        keys = self._keys
+        answer: list[Any] = self._open_line().run(scripts.STATS, 5, keys.root, keys.queues, keys.workers, keys.buried, keys.paused)
+        now = answer[0]
+        found = [
+            QueueStats(replies.text(queue), ready, scheduled, leased, dead, None if at < 0 else max(now - at, 0), bool(paused))
+            for queue, ready, scheduled, leased, dead, paused, at in answer[1:]
+        ]
+        return sorted(found, key=lambda one: one.queue)
+
+    def purge(self, queue: str) -> int:
+        return int(self._open_line().run(scripts.PURGE, 1, self._keys.root, queue_bytes(queue)))
+
+
+def _not_exchanged(answer: list[Any], holder: str, seq: int) -> NoReturn:
+    if answer[0] == b"SEQUENCE":
+        raise SequenceError(f"holder {holder} asks for exchange {seq}; its last one was {answer[1]}")
+    if answer[0] == b"LATE":
+        raise Fenced(f"the lease of holder {holder}'s worker has ended", final=False)
+    raise Fenced(f"holder {holder} is not admitted")

@@ -1,0 +1,88 @@
+"""Every key of an app, and the only place that builds them.
+
+All begin with one root, whose braces make it the hash tag: an app's keys share one slot of a cluster, and scripts may make
+further keys from the root. Names of queues, workers and holders stand last, so no byte in them can reach into another key.
+
+====================  ======  ==============================================================================
+key (after the root)  type    what
+====================  ======  ==============================================================================
+``queues``            set     names of all queues that ever had a message
+``r:PRIORITY:QUEUE``  list    ready envelopes, packed; the next one to be claimed is at the left
+``s:QUEUE``           zset    scheduled: serial number (6 bytes) and packed envelope, by due time
+``t:QUEUE``           list    at most one token, which wakes one who waits
+``workers``           zset    workers by the end of their lease
+``about``             hash    worker to what it said of itself
+``w:WORKER``          set     its holders
+``lost:WORKER``       set     holders that were taken from it; kept for a day
+``c:WORKER``          list    commands that go with its next heartbeat
+``h:HOLDER``          hash    worker, last sequence, verdicts; one field for each delivery
+``k:HOLDER``          zset    receipts that were taken from it, by sequence: the last thousand
+``gone``              zset    names of holders that ended, by time; kept for a day
+``ids``               zset    ids that callers chose, by the end of the time for which they are remembered
+``serial``            string  counter
+``dead``              hash    dead letters by name
+``died``              zset    their names by time
+``buried``            hash    queue to how many dead letters
+``deadsize``          string  bytes in ``dead``
+``paused``            set     queues that give nothing
+``tombs``             set     ids of plain messages that were cancelled while they waited
+====================  ======  ==============================================================================
+
+Room is kept for what is not here yet: lanes (``l:``), groups (``g:``), flows (``f:``), records (``m:``), ticks (``ticks``).
+"""
+
+from __future__ import annotations
+
+_ESCAPES = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D"})
+# a leased message names its queue after one length byte
+_QUEUE_MAX = 255
+
+
+class Keys:
+    """The keys of one app, as bytes."""
+
+    __slots__ = ("about", "buried", "died", "gone", "ids", "paused", "queues", "root", "workers")
+
+    def __init__(self, app: str) -> None:
+        # a closing brace in the app's name would end the hash tag early
+        self.root = b"{umbel:%b}:" % app.translate(_ESCAPES).encode("utf-8", "surrogatepass")
+        self.queues = self.root + b"queues"
+        self.workers = self.root + b"workers"
+        self.about = self.root + b"about"
+        self.gone = self.root + b"gone"
+        self.ids = self.root + b"ids"
+        self.died = self.root + b"died"
+        self.buried = self.root + b"buried"
+        self.paused = self.root + b"paused"
+
+    def token(self, queue: bytes) -> bytes:
+        return self.root + b"t:" + queue
+
+    def queue_of_token(self, key: bytes) -> bytes:
+        return key[len(self.root) + 2 :]
+
+    def held(self, holder: str) -> bytes:
+        return self.root + b"h:" + holder.encode()
+
+    def taken(self, holder: str) -> bytes:
+        return self.root + b"k:" + holder.encode()
+
+    def holders(self, worker: str) -> bytes:
+        return self.root + b"w:" + worker.encode()
+
+    def lost(self, worker: str) -> bytes:
+        return self.root + b"lost:" + worker.encode()
+
+    def commands(self, worker: str) -> bytes:
+        return self.root + b"c:" + worker.encode()
+
+
+def queue_bytes(queue: str) -> bytes:
+    """A queue's name as stored. ``ValueError`` for one that cannot be: empty, over 255 bytes, or not UTF-8 text."""
+    try:
+        name = queue.encode()
+    except UnicodeEncodeError as exc:
+        raise ValueError(f"queue name {queue!r} is not text that UTF-8 can carry") from exc
+    if not 0 < len(name) <= _QUEUE_MAX:
+        raise ValueError(f"a queue's name must have 1 to {_QUEUE_MAX} bytes, {queue[:40]!r} has {len(name)}")
+    return name

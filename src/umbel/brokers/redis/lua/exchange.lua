@@ -1,0 +1,235 @@
+-- Settle what is finished and claim more: the hot path.
+-- KEYS  1 root · 2 workers (zset) · 3 the holder's hash h:HOLDER · 4 what was taken from it, k:HOLDER (zset)
+-- ARGV  1 sequence · 2 limit · 3 dedupe ms · 4 index of the first plain settle · 5 index of the first other settle ·
+--       6 the caller's order of its settles: p plain, o other, f of another holder; '' for all of them plain
+--       7 … queues to claim from, in order · plain settles: fields of deliveries that are done, nothing else to do ·
+--       other settles: field, kind, a, b, number of `then` arguments, those (see parts/outcome.lua, parts/accept.lua)
+-- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE queues ids serial paused tombs dead died buried deadsize
+-- Returns {'FENCED'} not admitted · {'LATE'} lease ended · {'SEQUENCE', last} ·
+--         {'OK', verdicts (w won, s superseded, a absent; in the caller's order), next due in ms or -1, now,
+--          dropped (id, queue, reason …), deliveries (as kept: queue, envelope), their indexes (only when repeated)}
+-- Cost: O(settles + claimed), at most 1,000 promoted and 1,000 dropped. Runs over `maxmemory`, unless it carries `then`.
+-- @include clock route ring place bury accept outcome promote holder
+local root, held, taken = KEYS[1], KEYS[3], KEYS[4]
+local seq, limit, dedupe_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local plain_at, other_at = tonumber(ARGV[4]), tonumber(ARGV[5])
+local now = server_now()
+local MAX_STEP = 1000
+local SOON = 5000
+
+local state = redis.call('HMGET', held, 'w', 's', 'v', 'd')
+if not state[1] then return {'FENCED'} end
+local lease = redis.call('ZSCORE', KEYS[2], state[1])
+if not lease then return {'FENCED'} end
+if tonumber(lease) <= now then return {'LATE'} end
+
+local function next_due_of(due)
+  return due and math.max(due - now, 0) or -1
+end
+
+local function repeated()
+  local due, values, indexes = nil, {}, {}
+  for i = 7, plain_at - 1 do
+    local first = redis.call('ZRANGE', root .. 's:' .. ARGV[i], 0, 0, 'WITHSCORES')
+    if first[2] and (not due or tonumber(first[2]) < due) then due = tonumber(first[2]) end
+  end
+  for _, one in ipairs(deliveries_of(held)) do
+    if one[1] == seq then
+      values[#values + 1] = one[4]
+      indexes[#indexes + 1] = one[2]
+    end
+  end
+  return {'OK', state[3], next_due_of(due), now, state[4] and cmsgpack.unpack(state[4]) or {}, values, indexes}
+end
+
+local last = tonumber(state[2])
+if seq == last and seq > 0 then return repeated() end
+if seq ~= last + 1 then return {'SEQUENCE', last} end
+
+-- The first write decides whether a Redis older than 7 runs a script over `maxmemory`: with `then` it must be one that is
+-- refused, without it one that never is.
+local at = other_at
+while at <= #ARGV do
+  local extra = tonumber(ARGV[at + 4])
+  if extra > 0 then redis.call('SADD', root .. 'queues', ARGV[at + 5]) end
+  at = at + 5 + extra
+end
+redis.call('HDEL', held, 'd')
+
+local dropped, verdicts = {}, {}
+
+local function missing(field)
+  return redis.call('ZSCORE', taken, field) and 's' or 'a'
+end
+
+local function settle_plain()
+  for from = plain_at, other_at - 1, CHUNK do
+    local to = math.min(from + CHUNK - 1, other_at - 1)
+    local there = redis.call('HMGET', held, unpack(ARGV, from, to))
+    for i = 1, #there do
+      verdicts[#verdicts + 1] = there[i] and 'w' or missing(ARGV[from + i - 1])
+    end
+    redis.call('HDEL', held, unpack(ARGV, from, to))
+  end
+end
+
+local function settle_others()
+  local at = other_at
+  while at <= #ARGV do
+    local field, kind, a, b, extra = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4])
+    local value = redis.call('HGET', held, field)
+    if not value then
+      verdicts[#verdicts + 1] = missing(field)
+    else
+      redis.call('HDEL', held, field)
+      verdicts[#verdicts + 1] = 'w'
+      local queue, m = queue_and_message(value)
+      local reason = apply_outcome(root, now, queue, m, kind, a, b)
+      if reason then note(dropped, queue, m, reason) end
+      if extra > 0 then accept(root, now, ARGV, at + 5, at + 4 + extra, dedupe_ms) end
+    end
+    at = at + 5 + extra
+  end
+end
+
+-- Kept and answered in the order that was asked in, so that a repetition needs no settles to answer the same.
+local function in_callers_order()
+  if ARGV[6] == '' then return table.concat(verdicts) end
+  local plain, other, ordered = 0, other_at - plain_at, {}
+  for letter in string.gmatch(ARGV[6], '.') do
+    if letter == 'p' then
+      plain = plain + 1
+      ordered[#ordered + 1] = verdicts[plain]
+    elseif letter == 'o' then
+      other = other + 1
+      ordered[#ordered + 1] = verdicts[other]
+    else
+      ordered[#ordered + 1] = 'a'
+    end
+  end
+  return table.concat(ordered)
+end
+
+-- Claiming -----------------------------------------------------------------------------------------------------------
+
+local hold, values, drops, over = {}, {}, 0, false
+local tombs
+
+local function hand_out(prefix, m)
+  local value = prefix .. string.sub(m, 1, 13) .. struct.pack('>I4', math.min(struct.unpack('>I4', m, 14) + 1, 0xFFFFFFFF))
+    .. string.sub(m, 18)
+  hold[#hold + 1] = seq .. ':' .. #values
+  hold[#hold + 1] = value
+  values[#values + 1] = value
+end
+
+-- Why it is not to be handed out at all, or nil and whether it goes out alone.
+local function refusal(queue, m)
+  local flags = readable(m)
+  if not flags then
+    bury(root, now, queue, m, 'unreadable', '')
+    return 'unreadable'
+  end
+  local expires = struct.unpack('>I8', m, 26)
+  if expires > 0 and expires <= now then return 'expired' end
+  if tombs and redis.call('HDEL', root .. 'tombs', id_of(m)) == 1 then return 'cancelled' end
+  return nil, bit.band(flags, HANDED_ALONE) ~= 0
+end
+
+local function holds_nothing()
+  return #values == 0 and redis.call('HLEN', held) <= 3
+end
+
+-- Take from one list; true if the queue's claim ends here.
+local function claim_list(key, queue, prefix)
+  while #values < limit do
+    local head = redis.call('LINDEX', key, 0)
+    if not head then return false end
+    -- Popping one is enough where one is all that can be given.
+    local flags = readable(head)
+    local want = flags and bit.band(flags, HANDED_ALONE) ~= 0 and 1 or limit - #values
+    local batch = redis.call('LPOP', key, math.min(want, MAX_STEP))
+    for i, m in ipairs(batch) do
+      local reason, alone = refusal(queue, m)
+      if reason then
+        note(dropped, queue, m, reason)
+        drops = drops + 1
+      elseif not alone then
+        hand_out(prefix, m)
+      else
+        local given = holds_nothing()
+        if given then hand_out(prefix, m) end
+        local rest = {}
+        for j = #batch, i + (given and 1 or 0), -1 do rest[#rest + 1] = batch[j] end
+        if #rest > 0 then redis.call('LPUSH', key, unpack(rest)) end
+        over = given
+        return true
+      end
+    end
+    if drops >= MAX_STEP then
+      over = true
+      return true
+    end
+  end
+  return true
+end
+
+local function keys_of(queue)
+  local keys = {}
+  for priority = 9, 0, -1 do keys[#keys + 1] = ready_key(root, queue, priority) end
+  return keys
+end
+
+local function claim_queue(queue)
+  local keys, prefix = keys_of(queue), string.char(#queue) .. queue
+  local stopped = false
+  for _, key in ipairs(keys) do
+    if claim_list(key, queue, prefix) then
+      stopped = true
+      break
+    end
+  end
+  -- Whoever leaves something behind wakes the next one; whoever leaves nothing takes the token with him.
+  if stopped and redis.call('EXISTS', unpack(keys)) > 0 then
+    ring(root, queue)
+  elseif not stopped then
+    redis.call('DEL', root .. 't:' .. queue)
+  end
+end
+
+local function claim()
+  local budget, due, soonest = MAX_STEP, nil, nil
+  local before = #dropped
+  for i = 7, plain_at - 1 do
+    local moved, _, next = promote(root, now, ARGV[i], budget, dropped)
+    budget = budget - moved
+    if next and (not due or next < due) then due, soonest = next, ARGV[i] end
+  end
+  drops = (#dropped - before) / 3
+  tombs = redis.call('EXISTS', root .. 'tombs') == 1
+  local paused = redis.call('EXISTS', root .. 'paused') == 1
+  for i = 7, plain_at - 1 do
+    local queue = ARGV[i]
+    if not (paused and redis.call('SISMEMBER', root .. 'paused', queue) == 1) then
+      if #values < limit and not over then
+        claim_queue(queue)
+      elseif redis.call('EXISTS', unpack(keys_of(queue))) > 0 then
+        ring(root, queue)
+      end
+    end
+  end
+  -- A holder that is busy now cannot wait for what is due next: another idle one shall.
+  if due and #values > 0 and due - now <= SOON then ring(root, soonest) end
+  return due
+end
+
+settle_plain()
+settle_others()
+local due = claim()
+local said = in_callers_order()
+redis.call('HSET', held, 's', ARGV[1], 'v', said)
+if #dropped > 0 then redis.call('HSET', held, 'd', cmsgpack.pack(dropped)) end
+for i = 1, #hold, CHUNK do
+  redis.call('HSET', held, unpack(hold, i, math.min(i + CHUNK - 1, #hold)))
+end
+return {'OK', said, next_due_of(due), now, dropped, values}

@@ -1,0 +1,120 @@
+-- One bounded round of maintenance: promote, drop, rescue, prune.
+-- KEYS  1 root · 2 workers (zset) · 3 about (hash) · 4 queues (set) · 5 ids (zset) · 6 died (zset) · 7 gone (zset)
+-- ARGV  1 '1' to rescue · 2 most bytes of dead letters · 3 most age of a dead letter, ms
+-- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE · w:WORKER lost:WORKER c:WORKER · h:HOLDER k:HOLDER · serial dead buried deadsize
+-- Returns {promoted, {id, queue, reason … dropped}, {worker, messages given back …}, {id, queue, reason … buried},
+--          pruned, trimmed, 1 if a bound was reached}
+-- Cost: O(queues) and at most about 1,000 messages of each kind.
+-- @include clock route ring place bury promote holder
+local root, now = KEYS[1], server_now()
+local MAX_STEP, DAY = 1000, 86400000
+local promoted, pruned, trimmed, more = 0, 0, 0, 0
+local dropped, rescued, buried = {}, {}, {}
+
+-- Only what stands at the head of a list is looked at: whoever claims meets the others.
+local function drop_expired(queue, budget)
+  for priority = 0, 9 do
+    local key = ready_key(root, queue, priority)
+    local m = redis.call('LINDEX', key, 0)
+    while m and budget > 0 and readable(m) do
+      local expires = struct.unpack('>I8', m, 26)
+      if expires == 0 or expires > now then break end
+      redis.call('LPOP', key)
+      note(dropped, queue, m, 'expired')
+      budget = budget - 1
+      m = redis.call('LINDEX', key, 0)
+    end
+  end
+  return budget
+end
+
+local function promote_all()
+  local budget, drops = MAX_STEP, MAX_STEP
+  for _, queue in ipairs(redis.call('SMEMBERS', KEYS[4])) do
+    local moved, count, due = promote(root, now, queue, budget, dropped)
+    budget, promoted = budget - moved, promoted + count
+    if count > 0 then ring(root, queue) end
+    drops = drop_expired(queue, drops)
+    if due and due <= now or drops <= 0 then more = 1 end
+  end
+end
+
+-- Charged with the loss, or a dead letter.
+local function lost(queue, m)
+  m = with_flag(raised(m, 9), ALONE)
+  local limit, losses = string.byte(m, 7), string.byte(m, 9)
+  if bit.band(struct.unpack('>H', m, 3), LOST_DEAD) ~= 0 or (limit > 0 and losses >= limit) then
+    bury(root, now, queue, m, 'worker_lost', '')
+    note(buried, queue, m, 'worker_lost')
+    return nil
+  end
+  return m
+end
+
+local function rescue_holder(holder, worker)
+  local back, charged = split_cancelled(deliveries_of(root .. 'h:' .. holder), dropped), {}
+  forget_holder(root, now, holder, worker)
+  redis.call('SADD', root .. 'lost:' .. worker, holder)
+  redis.call('PEXPIRE', root .. 'lost:' .. worker, DAY)
+  for _, one in ipairs(back) do
+    local m = lost(one[1], one[2])
+    if m then charged[#charged + 1] = {one[1], m} end
+  end
+  place_in_front(root, charged)
+  return #back, #charged
+end
+
+local function rescue()
+  local budget = MAX_STEP
+  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, MAX_STEP)) do
+    local given = 0
+    for _, holder in ipairs(redis.call('SMEMBERS', root .. 'w:' .. worker)) do
+      if budget <= 0 then break end
+      local held, back = rescue_holder(holder, worker)
+      budget, given = budget - held - 1, given + back
+    end
+    rescued[#rescued + 1] = worker
+    rescued[#rescued + 1] = given
+    if redis.call('SCARD', root .. 'w:' .. worker) > 0 then
+      more = 1
+      return
+    end
+    redis.call('ZREM', KEYS[2], worker)
+    redis.call('HDEL', KEYS[3], worker)
+    redis.call('DEL', root .. 'c:' .. worker)
+  end
+end
+
+-- Remove the members of a sorted set whose time was over before `time`.
+local function prune(key, time)
+  local old = redis.call('ZRANGEBYSCORE', key, '-inf', time, 'LIMIT', 0, MAX_STEP)
+  if #old > 0 then redis.call('ZREM', key, unpack(old)) end
+  if #old == MAX_STEP then more = 1 end
+  return #old
+end
+
+local function prune_dead()
+  local old = redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', now - tonumber(ARGV[3]), 'LIMIT', 0, MAX_STEP)
+  for _, name in ipairs(old) do unbury(root, name) end
+  pruned = pruned + #old
+  if #old == MAX_STEP then more = 1 end
+  local room = tonumber(ARGV[2])
+  while tonumber(redis.call('GET', root .. 'deadsize') or 0) > room do
+    local name = redis.call('ZRANGE', KEYS[6], 0, 0)[1]
+    if not name then break end
+    if trimmed == MAX_STEP then
+      more = 1
+      break
+    end
+    unbury(root, name)
+    trimmed = trimmed + 1
+  end
+end
+
+-- The first write is one that is never refused for lack of room, and no later one of the script is then.
+redis.call('ZREMRANGEBYSCORE', KEYS[7], '-inf', now - DAY)
+pruned = prune(KEYS[5], now)
+prune_dead()
+promote_all()
+if ARGV[1] == '1' then rescue() end
+return {promoted, dropped, rescued, buried, pruned, trimmed, more}

@@ -1,0 +1,36 @@
+-- Move what is due in a queue's schedule behind what is ready there. Needs: route, place.
+-- At most `budget` messages; answers with how many left the schedule, how many of them became ready, and the time of the
+-- next one (nil: none). Those that expired while they waited are noted in `dropped` instead.
+local function promote(root, now, queue, budget, dropped)
+  local key = root .. 's:' .. queue
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  if not first[1] then return 0, 0, nil end
+  local due = tonumber(first[2])
+  if due > now or budget <= 0 then return 0, 0, due end
+  local members = redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, budget)
+  redis.call('ZREMRANGEBYRANK', key, 0, #members - 1)
+  local groups, count = {}, 0
+  for _, member in ipairs(members) do
+    local m = string.sub(member, SERIAL + 1)
+    local expires = readable(m) and struct.unpack('>I8', m, 26) or 0
+    if expires > 0 and expires <= now then
+      note(dropped, queue, m, 'expired')
+    else
+      local priority = priority_of(m)
+      local group = groups[priority]
+      if not group then
+        group = {}
+        groups[priority] = group
+      end
+      group[#group + 1] = m
+      count = count + 1
+    end
+  end
+  for priority, group in pairs(groups) do
+    for i = 1, #group, CHUNK do
+      redis.call('RPUSH', ready_key(root, queue, priority), unpack(group, i, math.min(i + CHUNK - 1, #group)))
+    end
+  end
+  first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  return #members, count, tonumber(first[2])
+end

@@ -1,0 +1,71 @@
+-- A holder is dead: withdraw its admission and deal with all it held.
+-- KEYS  1 root · 2 the holder's hash h:HOLDER
+-- ARGV  1 holder · 2 error to keep with a crash's dead letter · 3 field of the delivery to blame, or ''
+--       4 kind of its outcome, or '' for a crash · 5 a · 6 b (see parts/outcome.lua)
+-- Made from root: k:HOLDER (zset) · w:WORKER (set) · gone (zset) · r:PRIORITY:QUEUE s:QUEUE t:QUEUE serial dead died
+--                 buried deadsize
+-- Returns {how many went back, {id, queue, reason of the blamed one if it died}, {id, queue, reason … removed}}
+-- Cost: O(n log n) of what it held.
+-- @include clock route ring place bury outcome holder
+local root, held, now = KEYS[1], KEYS[2], server_now()
+local back, blamed, removed, returned = {}, {}, {}, 0
+
+-- Counted against the message itself. Answers with what goes back in front, or nil.
+local function crashed(queue, m)
+  m = raised(m, 8)
+  local flags, limit, crashes = struct.unpack('>H', m, 3), string.byte(m, 6), string.byte(m, 8)
+  local reason = nil
+  if bit.band(flags, CANCELLED) ~= 0 then
+    note(removed, queue, m, 'cancelled')
+    return nil
+  elseif bit.band(flags, LOST_DEAD) ~= 0 then
+    reason = 'worker_lost'
+  elseif limit > 0 and crashes >= limit then
+    reason = 'poison'
+  end
+  if not reason then return with_flag(m, ALONE) end
+  bury(root, now, queue, m, reason, ARGV[2])
+  note(blamed, queue, m, reason)
+  return nil
+end
+
+local function settled(queue, m)
+  local reason = apply_outcome(root, now, queue, m, ARGV[4], ARGV[5], ARGV[6])
+  if reason then
+    note(removed, queue, m, reason)
+  elseif ARGV[4] == 'B' then
+    note(blamed, queue, m, ARGV[5])
+  end
+end
+
+local function go_back(one)
+  back[#back + 1] = one
+  returned = returned + 1
+end
+
+-- With nobody to blame, nobody can tell whether one that must not run twice was begun.
+local function innocent(one)
+  if ARGV[3] == '' and bit.band(struct.unpack('>H', one[2], 3), LOST_DEAD) ~= 0 then
+    bury(root, now, one[1], one[2], 'worker_lost', ARGV[2])
+    note(removed, one[1], one[2], 'worker_lost')
+  else
+    go_back(one)
+  end
+end
+
+local worker = redis.call('HGET', held, 'w')
+local found = deliveries_of(held)
+forget_holder(root, now, ARGV[1], worker)
+for _, one in ipairs(found) do
+  local queue, m = queue_and_message(one[4])
+  if one[3] == ARGV[3] and ARGV[4] ~= '' then
+    settled(queue, m)
+  elseif one[3] == ARGV[3] then
+    m = crashed(queue, m)
+    if m then go_back({queue, m}) end
+  else
+    for _, other in ipairs(split_cancelled({one}, removed)) do innocent(other) end
+  end
+end
+place_in_front(root, back)
+return {returned, blamed, removed}

@@ -1,0 +1,36 @@
+-- How every queue stands.
+-- KEYS  1 root · 2 queues (set) · 3 workers (zset) · 4 buried (hash) · 5 paused (set)
+-- Made from root: r:PRIORITY:QUEUE s:QUEUE · w:WORKER · h:HOLDER
+-- Returns {now, {queue, ready, scheduled, leased, dead, paused (0 or 1), enqueued ms of the oldest at a list's head or -1} …}
+-- Cost: O(queues + leased). Writes nothing.
+-- @include clock
+local root, answer, leased = KEYS[1], {server_now()}, {}
+for _, worker in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
+  for _, holder in ipairs(redis.call('SMEMBERS', root .. 'w:' .. worker)) do
+    local all = redis.call('HGETALL', root .. 'h:' .. holder)
+    for i = 1, #all, 2 do
+      if string.find(all[i], ':', 1, true) then
+        local queue = string.sub(all[i + 1], 2, 1 + string.byte(all[i + 1], 1))
+        leased[queue] = (leased[queue] or 0) + 1
+      end
+    end
+  end
+end
+for _, queue in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+  local ready, oldest = 0, nil
+  for priority = 0, 9 do
+    local key = root .. 'r:' .. priority .. ':' .. queue
+    local count = redis.call('LLEN', key)
+    if count > 0 then
+      ready = ready + count
+      local head = redis.call('LINDEX', key, 0)
+      local enqueued = #head >= 25 and struct.unpack('>I8', head, 18) or nil
+      if enqueued and (not oldest or enqueued < oldest) then oldest = enqueued end
+    end
+  end
+  answer[#answer + 1] = {
+    queue, ready, redis.call('ZCARD', root .. 's:' .. queue), leased[queue] or 0,
+    tonumber(redis.call('HGET', KEYS[4], queue) or 0), redis.call('SISMEMBER', KEYS[5], queue), oldest or -1,
+  }
+end
+return answer

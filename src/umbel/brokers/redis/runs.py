@@ -1,0 +1,133 @@
+"""What goes into a script: envelopes as runs, settles as arguments.
+
+A run is a header (queue, priority, kind, count) and its envelopes: see ``lua/parts/accept.lua``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ...broker import MAX_THEN, Settle
+from ...envelope import EXPLICIT, TRACKED, Envelope, Extra, Receipt, id_bytes, pack
+from ...errors import NotSupported
+from ...outcome import Dead, Done, Dropped, Outcome, Released, Retry
+from .keys import queue_bytes
+
+Argument = bytes | str | int
+
+_FACET_OF_EXTRA = {
+    Extra.LANE: "limits",
+    Extra.GROUP: "limits",
+    Extra.UNIQUE: "limits",
+    Extra.UNIQUE_UNTIL: "limits",
+    Extra.DEBOUNCE: "limits",
+    Extra.FLOW: "joins",
+    Extra.NODE: "joins",
+}
+
+
+def check_supported(envelope: Envelope) -> None:
+    """Raise ``NotSupported`` for an envelope that needs what this broker does not have."""
+    if envelope.flags & TRACKED:
+        raise NotSupported(f"the redis broker does not support 'remembers', which message {envelope.id} asks for (its task is tracked)")
+    for tag in envelope.extras or ():
+        if tag in _FACET_OF_EXTRA:
+            raise NotSupported(f"the redis broker does not support '{_FACET_OF_EXTRA[Extra(tag)]}', which message {envelope.id} asks for")
+
+
+def runs(envelopes: Iterable[Envelope]) -> list[Argument]:
+    """Script arguments for new envelopes, in order. Raises ``NotSupported``, ``WireError``, ``ValueError`` for one that
+    cannot be stored."""
+    arguments: list[Argument] = []
+    run: tuple[str, int, str] | None = None
+    begun = 0
+    for e in envelopes:
+        if e.flags & TRACKED or e.extras:
+            check_supported(e)
+        kind = "x" if e.flags & EXPLICIT else "s" if e.due > 0 or e.after > 0 else "r"
+        if run != (e.queue, e.priority, kind):
+            _end_run(arguments, begun, run)
+            run = (e.queue, e.priority, kind)
+            arguments += (queue_bytes(e.queue), _priority(e), kind, 0)
+            begun = len(arguments)
+        if kind == "x":
+            packed_id, raw = id_bytes(e.id)
+            arguments.append((b"r" if raw else b"t") + packed_id)
+        if kind != "r":
+            arguments += (e.due, e.after)
+        arguments.append(pack(e))
+    _end_run(arguments, begun, run)
+    return arguments
+
+
+_WIDTHS = {"r": 1, "s": 3, "x": 4}
+
+
+def _end_run(arguments: list[Argument], begun: int, run: tuple[str, int, str] | None) -> None:
+    """Write down how many envelopes stand since ``begun``."""
+    if run is not None:
+        arguments[begun - 1] = (len(arguments) - begun) // _WIDTHS[run[2]]
+
+
+def _priority(envelope: Envelope) -> int:
+    if not 0 <= envelope.priority <= 9:
+        raise ValueError(f"message {envelope.id} has priority {envelope.priority}; there are 0 to 9")
+    return envelope.priority
+
+
+def field(receipt: Receipt) -> str:
+    """A delivery's field in its holder's hash."""
+    return f"{receipt[1]}:{receipt[2]}"
+
+
+def outcome_arguments(outcome: Outcome) -> tuple[Argument, Argument, Argument]:
+    """kind, a, b: see ``lua/parts/outcome.lua``."""
+    match outcome:
+        case Done():
+            return "D", b"", b""
+        case Dropped():
+            return "X", b"", b""
+        case Dead(reason, error):
+            return "B", reason, error
+        case Retry(after):
+            return "R", max(after, 0), b""
+        case Released(after, _, parked):
+            return "F", max(after, 0), int(parked)
+
+
+class SettleArguments:
+    """The settles of one exchange: those with nothing to do but to remove the delivery, and the others.
+
+    Receipts of another holder are absent, whatever they say: nothing of this holder's may be touched for them.
+    """
+
+    __slots__ = ("carries", "order", "others", "plain")
+
+    def __init__(self, holder: str, settles: Sequence[Settle]) -> None:
+        self.plain: list[Argument] = []
+        self.others: list[Argument] = []
+        self.carries = False
+        """Do they bring new envelopes?"""
+        self.order = ""
+        """One letter for each settle, p, o or f; empty when all are plain."""
+        letters = []
+        unlike = len({s.receipt for s in settles}) == len(settles)  # twice the same receipt: their order decides
+        for settle in settles:
+            receipt = settle.receipt
+            if receipt[0] != holder:
+                letters.append("f")
+            elif unlike and not settle.then and type(settle.outcome) is Done:
+                letters.append("p")
+                self.plain.append(f"{receipt[1]}:{receipt[2]}")
+            else:
+                letters.append("o")
+                self._add_other(settle)
+        if len(self.plain) < len(letters):
+            self.order = "".join(letters)
+
+    def _add_other(self, settle: Settle) -> None:
+        if len(settle.then) > MAX_THEN:
+            raise ValueError(f"a settle carries {len(settle.then)} envelopes; {MAX_THEN} is the most")
+        then = runs(settle.then)
+        self.carries = self.carries or bool(then)
+        self.others += (field(settle.receipt), *outcome_arguments(settle.outcome), len(then), *then)

@@ -1,0 +1,65 @@
+"""The Lua scripts: one file per operation, loaded whole.
+
+A file may say ``-- @include name …``; those parts (``lua/parts/``) are put in front of it, each once and in that order.
+Redis 7 lets a script run over ``maxmemory`` only if its first line says so. Redis 6.2 does not know that line, so it is
+added here, by the version of the server: a script refused for lack of room has then done nothing, and one that frees room
+or holds what was accepted is never refused. (On 6.2 the same follows from each script's first write: see there.)
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import NamedTuple
+
+_INCLUDE = re.compile(r"^-- @include ([a-z_ ]+)$", re.MULTILINE)
+_HEADERS_SINCE = 7
+
+
+class Script(NamedTuple):
+    """One operation, and whether it may go on while the server is over its memory limit."""
+
+    name: str
+    over_limit: bool = True
+
+    def text(self, server_major: int) -> bytes:
+        """What is sent to a server of this major version."""
+        return _text(self, server_major >= _HEADERS_SINCE)
+
+    def sha(self, server_major: int) -> bytes:
+        return _sha(self, server_major >= _HEADERS_SINCE)
+
+
+ENQUEUE = Script("enqueue", over_limit=False)
+EXCHANGE = Script("exchange")
+EXCHANGE_THEN = Script("exchange", over_limit=False)
+"""An exchange whose settles carry new calls: refused whole when there is no room."""
+ADMIT = Script("admit")
+RENEW = Script("renew")
+WAITING = Script("waiting")
+RING = Script("ring")
+GIVE_BACK = Script("give_back")
+RETIRE = Script("retire")
+LEAVE = Script("leave")
+MAINTAIN = Script("maintain")
+STATS = Script("stats")
+PURGE = Script("purge")
+
+ALL = (ENQUEUE, EXCHANGE, EXCHANGE_THEN, ADMIT, RENEW, WAITING, RING, GIVE_BACK, RETIRE, LEAVE, MAINTAIN, STATS, PURGE)
+
+
+@cache
+def _text(script: Script, header: bool) -> bytes:
+    folder = files(__package__) / "lua"
+    source = (folder / f"{script.name}.lua").read_text("utf-8")
+    included = _INCLUDE.search(source)
+    parts = [(folder / "parts" / f"{part}.lua").read_text("utf-8") for part in included[1].split()] if included else []
+    first = ["#!lua flags=allow-oom\n" if script.over_limit else "#!lua\n"] if header else []
+    return "".join([*first, *parts, source]).encode()
+
+
+@cache
+def _sha(script: Script, header: bool) -> bytes:
+    return sha1(_text(script, header), usedforsecurity=False).hexdigest().encode()

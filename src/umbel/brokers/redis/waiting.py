@@ -1,0 +1,94 @@
+"""Waiting for work without asking again and again.
+
+Whatever makes a message claimable puts a token into its queue's token list unless one is there, in the same step; here is
+who takes it. The second connection is there so that the first is never in the middle of something.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Sequence
+from typing import Any
+
+from ...clock import Clock
+from ...errors import BrokerUnreachable, ReplyLost
+from .connection import Address, Line
+from .keys import Keys
+from .scripts import RING, WAITING
+
+# a server that is slower than this to end a wait is taken for dead
+_GRACE = 5.0
+# the shortest that BLPOP is asked for; it takes 0 for for ever
+_SHORTEST = 0.001
+
+
+class Waiter:
+    """Blocks on token lists, on a connection of its own."""
+
+    def __init__(self, address: Address, main: Line, keys: Keys, clock: Clock) -> None:
+        self._line = Line(address)
+        self._main = main
+        self._keys = keys
+        self._clock = clock
+
+    def drop(self) -> None:
+        self._line.drop()
+
+    def wait(self, queues: Sequence[bytes], timeout: float, stop: int | None) -> bool:
+        deadline = self._clock.monotonic() + timeout
+        while True:
+            # A token may have been taken by someone who then claimed nothing, so the queues are asked as well. Nothing is
+            # missed between the question and BLPOP: what comes in meanwhile leaves its token.
+            due = self._next_claimable(queues)
+            left = deadline - self._clock.monotonic()
+            if due == 0 or left < _SHORTEST:
+                return due == 0
+            span = left if due is None else min(left, due)
+            if not queues:
+                select.select([] if stop is None else [stop], [], [], span)
+                return False
+            self._line.send("BLPOP", *map(self._keys.token, queues), f"{max(span, _SHORTEST):.3f}")
+            if not self._answered(span, stop):
+                self._give_up(queues)
+                return False
+            if self._token():
+                return True
+
+    def _answered(self, span: float, stop: int | None) -> bool:
+        """True when the reply is there, False when ``stop`` is readable and it is not."""
+        poll = select.poll()
+        poll.register(self._line.fileno(), select.POLLIN)
+        if stop is not None:
+            poll.register(stop, select.POLLIN)
+        try:
+            ready = poll.poll((span + _GRACE) * 1000)
+        except BaseException:
+            self._line.drop()
+            raise
+        if not ready:
+            self._line.drop()
+            raise BrokerUnreachable(f"redis did not end a wait of {span:.3f} s")
+        return any(fd != stop for fd, _ in ready)
+
+    def _give_up(self, queues: Sequence[bytes]) -> None:
+        """Nobody will read the reply. Whether a token is on its way cannot be known, and one lost costs another waiter up
+        to 5 s, so each queue that has something gets its token again."""
+        self._line.drop()
+        for queue in queues:
+            if self._next_claimable([queue]) == 0:
+                self._main.run(RING, 1, self._keys.root, queue)
+
+    def _token(self) -> bool:
+        try:
+            reply: Any = self._line.read()
+        except ReplyLost as exc:
+            raise BrokerUnreachable(str(exc)) from exc  # a token is all that can be lost, and it is made good
+        if isinstance(reply, Exception):
+            self._line.drop()
+            raise BrokerUnreachable(f"redis ended a wait: {reply}") from reply
+        return reply is not None
+
+    def _next_claimable(self, queues: Sequence[bytes]) -> float | None:
+        """Seconds until something is claimable; None if nothing is to be."""
+        ms = int(self._main.run(WAITING, 1, self._keys.root, *queues))
+        return None if ms < 0 else ms / 1000

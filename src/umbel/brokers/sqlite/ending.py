@@ -1,0 +1,113 @@
+"""How a delivery ends: by its outcome, or because its holder or its worker did. All within the caller's step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...broker import Removed
+from ...envelope import LOST_DEAD, Envelope
+from ...outcome import Dead, Done, Dropped, Outcome, Released, Retry
+from . import records
+from .accept import FAR
+from .counters import is_cancelled, stamped
+from .rows import Row
+from .statements import SQL
+from .store import Store
+
+
+def apply(store: Store, row: Row, outcome: Outcome, now: int) -> Removed | None:
+    """What an outcome says. Answers with a dead letter or a cancelled one."""
+    match outcome:
+        case Done(result):
+            remove(store, row.pos)
+            if row.record is not None:
+                records.done(store, row.record, result, now)
+        case Dead(reason, error):
+            return bury(store, row, reason, now, error)
+        case Dropped(reason, error):
+            drop(store, row, reason, now, error)
+        case Retry() | Released() if is_cancelled(row.data):
+            return drop(store, row, "cancelled", now)
+        case Retry(after, error):
+            _retry(store, row, after, error, now)
+        case Released():
+            _release(store, row, outcome, now)
+    return None
+
+
+def _retry(store: Store, row: Row, after: int, error: bytes, now: int) -> None:
+    envelope = row.envelope()
+    envelope.attempt += 1
+    rewrite(store, row, envelope)
+    store.connection.execute(SQL["put_off"], (_later(now, after), row.pos))
+    records.retry(store, row.record, envelope.attempt, error)
+
+
+def _release(store: Store, row: Row, outcome: Released, now: int) -> None:
+    if outcome.parked:
+        envelope = row.envelope()
+        if not envelope.parked:
+            envelope.parked = now
+            rewrite(store, row, envelope)
+    if outcome.after > 0:
+        store.connection.execute(SQL["put_off"], (_later(now, outcome.after), row.pos))
+        records.scheduled(store, row.record)
+    else:
+        put_back(store, row)
+
+
+def _later(now: int, after: int) -> int:
+    return min(now + max(0, after), FAR)
+
+
+def rewrite(store: Store, row: Row, envelope: Envelope) -> Row:
+    """Write the counters of ``envelope``, which was read from ``row``; answers with the row as it is then."""
+    data = stamped(row.data, envelope)
+    store.connection.execute(SQL["rewrite"], (data, row.pos))
+    return row._replace(data=data, handed=0)
+
+
+def put_back(store: Store, row: Row) -> None:
+    """In front, where it was."""
+    store.connection.execute(SQL["put_back"], (row.pos,))
+    records.pending(store, row.record)
+
+
+def remove(store: Store, pos: int) -> None:
+    store.connection.execute(SQL["remove"], (pos,))
+
+
+def drop(store: Store, row: Row, reason: str, now: int, error: bytes = b"") -> Removed:
+    """Take it out for good."""
+    remove(store, row.pos)
+    records.dropped(store, row.record, reason, error, now)
+    return row.removed(reason)
+
+
+def bury(store: Store, row: Row, reason: str, now: int, error: bytes = b"") -> Removed:
+    """Make it a dead letter."""
+    removed = row.removed(reason)
+    data = row.data if not (row.handed and removed.id) else stamped(row.data, row.envelope())
+    remove(store, row.pos)
+    store.connection.execute(SQL["bury"], (row.queue, row.priority, removed.id, now, reason, error, data))
+    records.dead(store, row.record, reason, error, now)
+    return removed
+
+
+def put_back_all(store: Store, rows: Iterable[Row], now: int) -> tuple[int, list[Removed]]:
+    """Back in front, uncharged, apart from cancelled ones, which are dropped: (how many are back, which were dropped)."""
+    back, removed = 0, []
+    for row in rows:
+        if is_cancelled(row.data):
+            removed.append(drop(store, row, "cancelled", now))
+        else:
+            put_back(store, row)
+            back += 1
+    return back, removed
+
+
+def deadly(envelope: Envelope, count: int, limit: int, why: str) -> str:
+    """The reason to bury one whose holder died, or nothing."""
+    if envelope.flags & LOST_DEAD:
+        return "worker_lost"
+    return why if limit and count >= limit else ""

@@ -1,0 +1,179 @@
+"""What a supervisor says of its worker and of the holders that it admitted. All within the caller's step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...broker import Blame, Command, Maintained, Removed, Renewed, Retired
+from ...envelope import ALONE, LOST_DEAD, Receipt
+from ...errors import Fenced
+from . import ending
+from .rows import SLOT_BITS, Row, slot_of
+from .statements import SQL
+from .store import Store
+
+_LOST_TOLD = 1000
+"""The newest of a worker's gone holders that a heartbeat names: none runs as many children within a lease."""
+_TRACES_KEPT = 10_000
+"""Exchanges after which it is forgotten that a delivery was given back: nobody settles one so late that was never begun."""
+_LAST = 1 << 60
+
+
+def renew(store: Store, worker: str, ttl: float, about: bytes, now: int) -> Renewed:
+    """See ``Broker.renew``."""
+    execute, expires = store.connection.execute, min(now + int(ttl * 1000), _LAST)
+    known = execute(SQL["worker_by_name"], (worker,)).fetchone()
+    commands = []
+    if known is None:
+        execute(SQL["worker_add"], (worker, expires, about))
+    else:
+        execute(SQL["worker_renew"], (expires, about, about, known[0]))
+        commands = [Command(verb, message) for verb, message in execute(SQL["commands_of"], (known[0],)).fetchall()]
+        if commands:
+            execute(SQL["commands_clear"], (known[0],))
+    lost = [name for (name,) in execute(SQL["gone_of"], (worker, _LOST_TOLD))]
+    return Renewed(now, lost, known is not None, commands)
+
+
+def admit(store: Store, worker: str, holder: str, now: int) -> None:
+    """See ``Broker.admit``."""
+    execute = store.connection.execute
+    if execute(SQL["gone_is"], (holder,)).fetchone():
+        raise Fenced(f"the holder {holder!r} was retired; a name is used once, admit another")
+    lease = execute(SQL["worker_by_name"], (worker,)).fetchone()
+    if lease is None or lease[1] <= now:
+        raise Fenced(f"the worker {worker!r} has no live lease; renew it first", final=lease is None)
+    execute(SQL["holder_add"], (holder, lease[0]))
+
+
+def holder_id(store: Store, name: str) -> int | None:
+    """The number of an admitted holder."""
+    row = store.connection.execute(SQL["holder_id"], (name,)).fetchone()
+    return None if row is None else row[0]
+
+
+def held_rows(store: Store, holder: int) -> list[Row]:
+    """All that a holder holds, in the order of its receipts."""
+    return [Row(*row) for row in store.connection.execute(SQL["held_rows"], (holder,)).fetchall()]
+
+
+def give_back(store: Store, holder: str, receipts: Sequence[Receipt], now: int) -> int:
+    """See ``Broker.give_back``."""
+    id, execute = holder_id(store, holder), store.connection.execute
+    if id is None:
+        return 0
+    slots = sorted({slot_of(receipt, holder) for receipt in receipts})
+    found = [row for slot in slots for row in execute(SQL["held_one"], (id, slot)).fetchall()]
+    rows = [Row(*execute(SQL["row"], (pos,)).fetchone()) for _, pos, _ in found]
+    for slot, _, _ in found:
+        execute(SQL["taken_add"], (id, slot))
+    if found:
+        execute(SQL["taken_prune"], (id, found[-1][0] - (_TRACES_KEPT << SLOT_BITS)))
+    return ending.put_back_all(store, rows, now)[0]
+
+
+def retire(store: Store, holder: str, blamed: Blame | None, reason: str, now: int) -> Retired:
+    """See ``Broker.retire``. ``Retired.removed`` has every one that left, apart from the one in ``Retired.blamed``."""
+    answer, back = Retired(0, None, []), []
+    found = store.connection.execute(SQL["fence"], (holder,)).fetchone()
+    if found is None:
+        store.connection.execute(SQL["gone_add"], (holder, None, now))  # a child may die before its admission arrives
+        return answer
+    rows = held_rows(store, found[0])
+    _withdraw(store, found[0], holder, found[5], now)
+    wanted = None if blamed is None else slot_of(blamed.receipt, holder)
+    for row in rows:
+        if blamed is not None and row.slot == wanted:
+            _blame(store, row, blamed, reason, answer, now)
+        elif blamed is None and row.envelope().flags & LOST_DEAD:
+            answer.removed.append(ending.bury(store, row, "worker_lost", now, reason.encode()))
+        else:
+            back.append(row)
+    answer.returned += _back(store, back, answer.removed, now)
+    return answer
+
+
+def _blame(store: Store, row: Row, blamed: Blame, reason: str, answer: Retired, now: int) -> None:
+    """The one that the holder was running."""
+    if blamed.outcome is not None:
+        removed = ending.apply(store, row, blamed.outcome, now)
+        if removed is not None and removed.reason == "cancelled":
+            answer.removed.append(removed)
+        else:
+            answer.blamed = removed
+        return
+    envelope = row.envelope()
+    envelope.crashes += 1
+    envelope.flags |= ALONE
+    row = ending.rewrite(store, row, envelope)
+    if why := ending.deadly(envelope, envelope.crashes, envelope.crash_limit, "poison"):
+        answer.blamed = ending.bury(store, row, why, now, reason.encode())
+    else:
+        answer.returned += _back(store, [row], answer.removed, now)
+
+
+def _back(store: Store, rows: list[Row], removed: list[Removed], now: int) -> int:
+    back, dropped = ending.put_back_all(store, rows, now)
+    removed += dropped
+    return back
+
+
+def _withdraw(store: Store, holder: int, name: str, told: str | None, now: int) -> None:
+    """End an admission for good. What is held keeps the holder's number, and must be dealt with in the same step."""
+    execute = store.connection.execute
+    execute(SQL["holder_remove"], (holder,))
+    execute(SQL["taken_clear"], (holder,))
+    execute(SQL["gone_add"], (name, told, now))
+
+
+def leave(store: Store, worker: str, now: int) -> Retired:
+    """See ``Broker.leave``."""
+    execute, answer = store.connection.execute, Retired(0, None, [])
+    found = execute(SQL["worker_by_name"], (worker,)).fetchone()
+    execute(SQL["gone_untold"], (worker,))
+    if found is None:
+        return answer
+    for id, name in execute(SQL["holders_of"], (found[0],)).fetchall():
+        rows = held_rows(store, id)
+        _withdraw(store, id, name, None, now)
+        answer.returned += _back(store, rows, answer.removed, now)
+    _forget(store, found[0])
+    return answer
+
+
+def _forget(store: Store, worker: int) -> None:
+    store.connection.execute(SQL["commands_clear"], (worker,))
+    store.connection.execute(SQL["worker_remove"], (worker,))
+
+
+def rescue(store: Store, done: Maintained, now: int, limit: int) -> None:
+    """Give back what workers whose lease has ended held, and forget them. Ends after ``limit`` messages, between two holders:
+    the rest is for the next round (``done.more``)."""
+    execute = store.connection.execute
+    for worker, name in execute(SQL["workers_over"], (now,)).fetchall():
+        back = 0
+        for holder, holder_name in execute(SQL["holders_of"], (worker,)).fetchall():
+            if limit <= 0:
+                break
+            rows = held_rows(store, holder)
+            _withdraw(store, holder, holder_name, name, now)
+            back += sum(_rescue_one(store, row, done, now) for row in rows)
+            limit -= max(1, len(rows))
+        else:
+            _forget(store, worker)
+        done.rescued.append((name, back))
+        if limit <= 0:
+            done.more = True
+            return
+
+
+def _rescue_one(store: Store, row: Row, done: Maintained, now: int) -> int:
+    """1 if it is ready again, 0 if it left."""
+    envelope = row.envelope()
+    envelope.losses += 1
+    envelope.flags |= ALONE
+    row = ending.rewrite(store, row, envelope)
+    if why := ending.deadly(envelope, envelope.losses, envelope.loss_limit, "worker_lost"):
+        done.buried.append(ending.bury(store, row, why, now))
+        return 0
+    return _back(store, [row], done.expired, now)

@@ -1,0 +1,157 @@
+"""``umbel worker``: flags as Celery's users type them; what this version has not is said, never passed over."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import ArgumentError, ConfigError
+from ..message import check_name
+from ..settings import accept
+from ..worker.options import WorkerOptions
+from .target import Target, target_options
+from .terminal import note
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+NOT_YET = {
+    "max_tasks_per_child": "--max-tasks-per-child",
+    "max_memory_per_child": "--max-memory-per-child",
+    "autoscale": "--autoscale",
+    "detach": "-D (use systemd, or a shell's &)",
+}
+NOT_NEEDED = {
+    "beat": "-B: schedules are not in this version; there will be no beat process, since every worker schedules",
+    "task_events": "-E: events are always there for who listens",
+    "optimization": "-O: a child never takes more than it can begin soon, so there is nothing to choose",
+    "without_gossip": "--without-gossip: workers do not gossip",
+    "without_mingle": "--without-mingle: workers do not wait for each other",
+    "without_heartbeat": "--without-heartbeat: the heartbeat keeps the tasks its own, and stays",
+}
+
+
+@click.command()
+@target_options
+@click.option("-c", "--concurrency", type=click.IntRange(1, 1000), metavar="N", help="Children.  [default: one per processor]")
+@click.option("-P", "--pool", default="prefork", metavar="POOL", help="Only prefork in this version.")
+@click.option("-Q", "--queues", default="", metavar="A,B", help="Queues to serve.  [default: all that the app's tasks declare]")
+@click.option("--strict", is_flag=True, help="Empty the queues in the order given, instead of taking turns.")
+@click.option("-n", "--hostname", "name", default="", metavar="NAME", help="The worker's name; %h is the host.")
+@click.option(
+    "-l",
+    "--loglevel",
+    default="info",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    metavar="LEVEL",
+    help="What to log.  [default: info]",
+)
+@click.option("-f", "--logfile", type=click.Path(dir_okay=False), help="Log there instead of on standard error.")
+@click.option("--pidfile", type=click.Path(dir_okay=False), help="Write the process id there.")
+@click.option("--time-limit", metavar="SECONDS", help="Hard limit of tasks that have none of their own.")
+@click.option("--soft-time-limit", metavar="SECONDS", help="Soft limit of tasks that have none of their own.")
+@click.option("--fail-fast", is_flag=True, help="End with 69 when the broker is out of reach at the start, instead of waiting.")
+@click.option("-B", "--beat", is_flag=True, hidden=True)
+@click.option("-E", "--task-events", is_flag=True, hidden=True)
+@click.option("-O", "--optimization", hidden=True)
+@click.option("--without-gossip", is_flag=True, hidden=True)
+@click.option("--without-mingle", is_flag=True, hidden=True)
+@click.option("--without-heartbeat", is_flag=True, hidden=True)
+@click.option("--max-tasks-per-child", hidden=True)
+@click.option("--max-memory-per-child", hidden=True)
+@click.option("--autoscale", hidden=True)
+@click.option("-D", "--detach", is_flag=True, hidden=True)
+@click.pass_obj
+def worker(target: Target, /, **given: Any) -> int:
+    """Run tasks until TERM or INT: what runs may finish, the rest is given back.
+
+    \b
+    umbel -A proj worker -l info
+    umbel worker -A proj.tasks:app -c 4 -Q emails,default
+
+    Second INT, or QUIT: end now. HUP: new children. TSTP: begin nothing more. USR1: print all stacks.
+    """
+    _refuse(given)
+    for key, words in NOT_NEEDED.items():
+        if given[key]:
+            note(words)
+    options = options_of(target, given)
+    from ..worker.supervisor import Supervisor
+
+    return Supervisor(options).run()
+
+
+def options_of(target: Target, given: dict[str, Any]) -> WorkerOptions:
+    """What the command line said, checked as far as it can be without the app, which the worker's template imports."""
+    settings = target.command_line()
+    for key in ("time_limit", "soft_time_limit"):
+        if given[key] is not None:
+            accept(key, given[key], "command line")
+            settings[key] = given[key]
+    for key, value in settings.items():
+        accept(key, value, "command line")
+    return WorkerOptions(
+        app=target.spec(),
+        concurrency=given["concurrency"] or processors(),
+        queues=_queues(given["queues"]),
+        strict=given["strict"],
+        name=_name(given["name"]),
+        loglevel=given["loglevel"].lower(),
+        logfile=_writable("--logfile", given["logfile"]),
+        log_json=True if target.as_json else None,
+        pidfile=_writable("--pidfile", given["pidfile"]),
+        fail_fast=given["fail_fast"],
+        settings=settings,
+    )
+
+
+def processors() -> int:
+    """Processors that this process may use: of the machine, of its mask, of its cgroup's quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(count, -(-int(quota) // int(period))))
+    except (OSError, ValueError):  # no such file, or "max"
+        return count
+
+
+def _refuse(given: dict[str, Any]) -> None:
+    pool = given["pool"]
+    if pool in ("threads", "asyncio"):
+        raise ConfigError(f"-P {pool} is not in this version; prefork is, and runs async def tasks too, one at a time per child")
+    if pool != "prefork":
+        raise ConfigError(f"-P {pool}: there is no such pool; prefork is the one of this version (threads and asyncio are to come)")
+    for key, words in NOT_YET.items():
+        if given[key]:
+            raise ConfigError(f"{words} is not in this version")
+
+
+def _queues(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    try:
+        return tuple(check_name("queue", name) for name in names)
+    except ArgumentError as exc:
+        raise ConfigError(f"-Q: {exc}") from exc
+
+
+def _name(text: str) -> str:
+    """``worker1@%h`` as Celery writes it: %h the host, %n its first part, %d the rest, %% a percent sign."""
+    host = os.uname().nodename
+    first, _, rest = host.partition(".")
+    parts = text.split("%%")
+    expanded = "%".join(part.replace("%h", host).replace("%n", first).replace("%d", rest) for part in parts)
+    try:
+        return check_name("worker", expanded) if expanded else ""
+    except ArgumentError as exc:
+        raise ConfigError(f"-n: {exc}") from exc
+
+
+def _writable(option: str, path: str | None) -> str | None:
+    """The absolute path, if its folder is there and lets us write."""
+    if path is None:
+        return None
+    file = Path(path).absolute()
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise ConfigError(f"{option} {file}: cannot be written" + ("" if file.parent.is_dir() else f", there is no folder {file.parent}"))
+    return str(file)

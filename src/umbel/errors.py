@@ -1,0 +1,215 @@
+"""Every error that umbel raises, in one tree.
+
+::
+
+    UmbelError
+    ├── ConfigError                  a setting, an option or a command line that cannot be used
+    ├── ArgumentError                a call's arguments would not survive the trip (also a TypeError)
+    │   └── PayloadTooLarge          the encoded call is over ``max_payload``
+    ├── WireError                    bytes that are not a message of ours
+    ├── EnqueueError                 a call was not, or perhaps not, stored
+    │   ├── EnqueueRefused           certainly not stored
+    │   └── EnqueueUnknown           the reply was lost: stored or not; ``.repeatable`` says whether to call again is safe
+    ├── BrokerError                  what a broker raises (the producer turns these into EnqueueErrors)
+    │   ├── BrokerUnreachable        nothing was done: no connection, or the store refused to begin
+    │   ├── ReplyLost                it may have been done: repeat with the same sequence number or id
+    │   ├── StoreFull                the store has no room; nothing was done
+    │   ├── StoreUnusable            newer schema, network file system, damaged file
+    │   ├── NotSupported             this broker does not have the facet that was asked for
+    │   ├── SequenceError            a holder's exchange numbers have a gap: a bug in the caller
+    │   └── Fenced                   the holder may not act any more (or not yet)
+    ├── ResultError
+    │   ├── ResultNotKept            the task keeps no record (``track=True`` turns it on)
+    │   ├── ResultTimeout            not finished in the time given (also a TimeoutError)
+    │   ├── ResultUnreadable         it succeeded, but its value was too large or not JSON
+    │   ├── TaskFailed               the task's last attempt failed; carries its error
+    │   ├── TaskRevoked              it was cancelled or discarded before it finished
+    │   └── TaskExpired              it expired before it began
+    ├── TaskSignal                   raised *by* a task to say what shall happen next
+    │   ├── RetryLater               run me again after a countdown; costs an attempt
+    │   ├── Snooze                   run me again later; costs no attempt
+    │   └── Discard                  drop me; not a failure
+    ├── MaxRetriesExceeded           ``self.retry()`` without a cause when no retry is left
+    ├── SoftTimeLimitExceeded        raised *in* a task when its soft limit is over
+    │   └── TaskInterrupted          raised *in* a task when the worker's drain time is over
+    └── WorkerError                  the worker cannot start or go on
+        └── AppNotFound              the user's module does not import, or holds no app
+"""
+
+from __future__ import annotations
+
+
+class UmbelError(Exception):
+    """Base of every error of umbel's own."""
+
+
+class ConfigError(UmbelError):
+    """A setting, an option or an address cannot be used; the message says which and what to do."""
+
+
+class ArgumentError(UmbelError, TypeError):
+    """An argument of a task call would not arrive as it was given."""
+
+
+class PayloadTooLarge(ArgumentError):
+    """The encoded call is larger than ``max_payload`` bytes."""
+
+
+class WireError(UmbelError, ValueError):
+    """Bytes that cannot be read as a message."""
+
+
+class EnqueueError(UmbelError):
+    """A call could not be shown to be stored."""
+
+
+class EnqueueRefused(EnqueueError):
+    """The call is certainly not stored; nothing will run."""
+
+
+class EnqueueUnknown(EnqueueError):
+    """The reply was lost: the call is stored or it is not.
+
+    ``id`` is the message's id; ``ids`` has all of them where several calls went in one step. With ``repeatable``, calling
+    again with the same ``task_id`` is safe: the caller chose the ids, and the store remembers those for a day. Ids that
+    umbel made are not remembered, so a call whose repetition would do harm is made with a ``task_id`` in the first place.
+    """
+
+    def __init__(self, message: str, *, id: str, ids: tuple[str, ...] = (), repeatable: bool = False) -> None:
+        super().__init__(message)
+        self.id = id
+        self.ids = ids or (id,)
+        self.repeatable = repeatable
+
+
+class BrokerError(UmbelError):
+    """Base of what a broker raises."""
+
+
+class BrokerUnreachable(BrokerError, ConnectionError):
+    """The store could not be reached or did not begin: nothing was done."""
+
+
+class ReplyLost(BrokerError, ConnectionError):
+    """The store was asked and the answer did not arrive: it may have been done."""
+
+
+class StoreFull(BrokerError):
+    """The store has no room (memory limit, full disk): nothing was done."""
+
+
+class StoreUnusable(BrokerError):
+    """The store is there and cannot be used: newer schema, network file system, damaged file."""
+
+
+class NotSupported(BrokerError):
+    """This broker does not have what was asked for."""
+
+
+class SequenceError(BrokerError):
+    """A holder's exchange number is neither its last one nor the one after it."""
+
+
+class Fenced(BrokerError):
+    """The holder may do nothing.
+
+    ``final`` is True when it is not admitted (never was, retired, or rescued): it must end. It is False when only its
+    worker's lease has run out and nobody has taken anything yet: a renewal in time lifts the fence, and the same
+    exchange may be repeated.
+    """
+
+    def __init__(self, message: str, *, final: bool = True) -> None:
+        super().__init__(message)
+        self.final = final
+
+
+class ResultError(UmbelError):
+    """A result cannot be had."""
+
+
+class ResultNotKept(ResultError):
+    """The task keeps no record of its runs; the message names the option that turns it on."""
+
+
+class ResultTimeout(ResultError, TimeoutError):
+    """The task did not finish in the time given."""
+
+
+class ResultUnreadable(ResultError):
+    """The task succeeded, but its value could not be kept (too large, or not JSON)."""
+
+
+class TaskFailed(ResultError):
+    """The task's last attempt failed.
+
+    ``type`` is the qualified name of the task's exception, ``message`` its text, ``traceback`` the formatted trace.
+    """
+
+    def __init__(self, message: str, *, type: str = "", traceback: str = "", reason: str = "") -> None:
+        super().__init__(f"{type}: {message}" if type else message)
+        self.type = type
+        self.message = message
+        self.traceback = traceback
+        self.reason = reason
+
+
+class TaskRevoked(ResultError):
+    """The task was cancelled or discarded."""
+
+
+class TaskExpired(ResultError):
+    """The task's expiry passed before it began."""
+
+
+class TaskSignal(UmbelError):
+    """Base of what a task may raise to say what shall happen next; never counted as a failure by itself."""
+
+
+class RetryLater(TaskSignal):
+    """Run this task again after ``countdown`` seconds (None: as its retry policy says). Costs an attempt.
+
+    ``exc`` is the cause: kept as the error, and the task's error if no attempt is left.
+    """
+
+    def __init__(self, countdown: float | None = None, *, exc: BaseException | None = None, max_retries: int | None = None) -> None:
+        super().__init__(f"retry in {countdown} s" if countdown is not None else "retry")
+        self.countdown = countdown
+        self.exc = exc
+        self.max_retries = max_retries
+
+
+class Snooze(TaskSignal):
+    """Run this task again after ``seconds``; no attempt is used."""
+
+    def __init__(self, seconds: float, reason: str = "") -> None:
+        super().__init__(reason or f"snoozed for {seconds} s")
+        self.seconds = seconds
+        self.reason = reason
+
+
+class Discard(TaskSignal):
+    """Drop this task: no retry, no dead letter; the record says REVOKED with the reason."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or "discarded by the task")
+        self.reason = reason
+
+
+class MaxRetriesExceeded(UmbelError):
+    """``self.retry()`` was called without a cause and no retry is left."""
+
+
+class SoftTimeLimitExceeded(UmbelError):
+    """The task's soft time limit is over; it may clean up until the hard limit."""
+
+
+class TaskInterrupted(SoftTimeLimitExceeded):
+    """The worker shuts down and its drain time is over; the task will run again elsewhere, uncharged."""
+
+
+class WorkerError(UmbelError):
+    """The worker cannot start or cannot go on."""
+
+
+class AppNotFound(WorkerError):
+    """The user's module does not import, or no app was found in it."""

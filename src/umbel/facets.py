@@ -1,0 +1,179 @@
+"""What a broker may be able to do beyond the core, each as a class of its own that it inherits and declares.
+
+A caller asks for a facet with :func:`require`, which refuses clearly where a broker lacks it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import TypeVar, cast
+
+import msgspec
+
+from .broker import Broker
+from .envelope import Envelope, Receipt
+from .errors import NotSupported
+
+F = TypeVar("F")
+
+
+class Place(StrEnum):
+    """Where a message stands."""
+
+    READY = "ready"
+    SCHEDULED = "scheduled"
+    LEASED = "leased"
+    DEAD = "dead"
+
+
+class Listed(msgspec.Struct, gc=False):
+    """One message as an operator sees it."""
+
+    envelope: Envelope
+    place: Place
+    due: int | None = None
+    holder: str | None = None
+    worker: str | None = None
+    died: int | None = None
+    reason: str = ""
+    error: bytes = b""
+
+
+class Page(msgspec.Struct, gc=False):
+    """Some messages, and where to go on (None: that was all)."""
+
+    messages: list[Listed]
+    cursor: str | None = None
+
+
+class WorkerSeen(msgspec.Struct, gc=False):
+    """A worker with a lease (``expires`` in ms of the store's clock; it may just be over)."""
+
+    worker: str
+    expires: int
+    about: bytes
+    holders: list[str]
+
+
+class Cancelled(StrEnum):
+    """What a cancel found."""
+
+    WAITING = "waiting"
+    """It was ready or scheduled, and will not run."""
+    RUNNING = "running"
+    """It is leased: it will not run again after this run (and is told to stop if ``terminate`` was asked)."""
+    UNKNOWN = "unknown"
+    """Not in the store, or not to be found in it."""
+
+
+class Inspects(ABC):
+    """Facet: look at messages and act on them."""
+
+    @abstractmethod
+    def browse(self, queue: str | None, place: Place, limit: int = 50, cursor: str | None = None) -> Page:
+        """Messages of a queue (None: of all) that stand at ``place``: ready ones in the order of claiming, scheduled ones by
+        due time, leased ones by holder, dead ones newest first. Unreadable ones are shown with an empty id."""
+
+    @abstractmethod
+    def find(self, id: str) -> Listed | None:
+        """The message with this id, wherever it stands."""
+
+    @abstractmethod
+    def cancel(self, id: str, terminate: bool = False) -> Cancelled:
+        """See :class:`Cancelled`. Its record says REVOKED at once when it was waiting."""
+
+    @abstractmethod
+    def redrive(self, ids: Sequence[str] | None = None, queue: str | None = None) -> int:
+        """Make dead letters ready again, all counters begun anew (``attempt`` 1), behind what waits. ``ids`` None: all of
+        ``queue``, or all. Returns how many."""
+
+    @abstractmethod
+    def forget_dead(self, ids: Sequence[str] | None = None, queue: str | None = None) -> int:
+        """Delete dead letters for good. Returns how many."""
+
+    @abstractmethod
+    def pause_queue(self, queue: str) -> None:
+        """Nothing is claimed from the queue until it is resumed; enqueuing goes on. Kept over restarts."""
+
+    @abstractmethod
+    def resume_queue(self, queue: str) -> None:
+        """End a pause, and wake who waits."""
+
+    @abstractmethod
+    def workers(self) -> list[WorkerSeen]:
+        """Every worker that is known."""
+
+
+class State(StrEnum):
+    """Of a tracked message; Celery's names where it has them."""
+
+    SCHEDULED = "SCHEDULED"
+    PENDING = "PENDING"
+    STARTED = "STARTED"
+    RETRY = "RETRY"
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    REVOKED = "REVOKED"
+    EXPIRED = "EXPIRED"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def final(self) -> bool:
+        return self in _FINAL
+
+
+_FINAL = frozenset((State.SUCCESS, State.FAILURE, State.REVOKED, State.EXPIRED))
+
+
+class Record(msgspec.Struct, gc=False):
+    """What is remembered of a tracked message. Times in ms, 0 for not yet."""
+
+    id: str
+    state: State
+    queue: str = ""
+    attempt: int = 1
+    progress: bytes = b""
+    result: bytes | None = None
+    error: bytes = b""
+    reason: str = ""
+    enqueued: int = 0
+    started: int = 0
+    finished: int = 0
+
+
+class Remembers(ABC):
+    """Facet: records of tracked messages, written in the very steps that move the messages.
+
+    PENDING or SCHEDULED when stored; STARTED when handed out (PENDING again when given back or rescued); RETRY while it
+    waits for its next attempt; SUCCESS, FAILURE, REVOKED, EXPIRED at the end, kept for ``record_ttl`` seconds from there
+    (``Extra.RECORD_TTL`` overrides). A redriven one is PENDING again.
+    """
+
+    @abstractmethod
+    def record(self, id: str) -> Record | None:
+        """The record, or None if there is none (any more)."""
+
+    @abstractmethod
+    def await_record(self, id: str, timeout: float) -> Record | None:
+        """Wait until the record is final, at most ``timeout`` seconds; answers with it as it then is. Never polls a server."""
+
+    @abstractmethod
+    def report(self, receipt: Receipt, id: str, progress: bytes) -> bool:
+        """Note progress of a running delivery. False if the receipt does not hold any more."""
+
+    @abstractmethod
+    def forget(self, id: str) -> bool:
+        """Delete a final record. False if there is none, or it is not final."""
+
+
+def require(broker: Broker, facet: Callable[..., F]) -> F:
+    """The broker seen as one that has ``facet``, a class of this module; ``NotSupported`` if it has not.
+
+    ``Callable``, since ``type[F]`` would take no abstract class from a caller who checks his types.
+    """
+    kind = cast("type[F]", facet)
+    if not isinstance(broker, kind):
+        raise NotSupported(f"the {broker.capabilities.name} broker does not support '{kind.__name__.lower()}'")
+    return broker

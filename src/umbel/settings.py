@@ -1,0 +1,282 @@
+"""The settings, their defaults and what each accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta, tzinfo
+from typing import Any, TypedDict
+
+import msgspec
+
+from .errors import ArgumentError, ConfigError
+from .message import check_name
+
+DEFAULT_BROKER = "sqlite:///umbel.db"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting, checked. Durations in seconds (given as seconds or ``timedelta``), sizes in bytes."""
+
+    name: str = "umbel"
+    """The app's name: stores keep apps apart by it."""
+    app: str | None = None
+    """Where the command line finds the app, ``"module:attribute"``."""
+    broker: str = DEFAULT_BROKER
+    """Address of the broker. A relative SQLite path is anchored at the project's root."""
+    soft_time_limit: float | None = 300.0
+    """Default soft limit of a task."""
+    time_limit: float | None = 330.0
+    """Default hard limit of a task."""
+    lease_ttl: float = 20.0
+    """For how long a worker's tasks are its own after its last heartbeat; at least 3 x ``heartbeat``."""
+    heartbeat: float = 5.0
+    """How often a worker renews its lease."""
+    crash_limit: int = 3
+    """Deaths of the child that ran it, after which a message is a dead letter."""
+    worker_loss_limit: int = 10
+    """Losses of the whole worker that ran it, after which a message is a dead letter. Wide: spot instances do go."""
+    shutdown_timeout: float = 25.0
+    """How long what runs may go on after TERM. Under the 30 s after which orchestrators kill."""
+    deploy_grace: float = 86_400.0
+    """For how long a message waits for a worker that knows its task and its parameters."""
+    max_payload: int = 262_144
+    """Largest body of a call."""
+    warn_payload: int = 16_384
+    """Size of a body from which a warning is logged, once a task."""
+    max_result: int = 262_144
+    """Largest result that a record keeps."""
+    record_ttl: float = 86_400.0
+    """How long a record is kept after the end."""
+    dead_letter_bytes: int = 256 * 1024 * 1024
+    """Room for dead letters; beyond it the oldest go, counted."""
+    dead_letter_ttl: float = 30 * 86_400.0
+    """How long a dead letter is kept."""
+    default_queue: str = "default"
+    """Queue of the tasks that name none."""
+    timezone: str = "UTC"
+    """How a naive ``eta`` is read, and schedules are."""
+    redact: tuple[str, ...] = ()
+    """Names of arguments whose values are never shown."""
+
+
+class SettingKeywords(TypedDict, total=False):
+    """The keywords of ``Umbel(...)``, for type checkers. None is as if it was not said, but for the two limits."""
+
+    broker: str | None
+    soft_time_limit: float | timedelta | None
+    time_limit: float | timedelta | None
+    lease_ttl: float | timedelta | None
+    heartbeat: float | timedelta | None
+    crash_limit: int | None
+    worker_loss_limit: int | None
+    shutdown_timeout: float | timedelta | None
+    deploy_grace: float | timedelta | None
+    max_payload: int | str | None
+    warn_payload: int | str | None
+    max_result: int | str | None
+    record_ttl: float | timedelta | None
+    dead_letter_bytes: int | str | None
+    dead_letter_ttl: float | timedelta | None
+    default_queue: str | None
+    timezone: str | None
+    redact: Sequence[str] | None
+
+
+REMOVED = {
+    "backend": "records are kept by the broker itself: leave it out, and say track=True on the tasks",
+    "result_backend": "records are kept by the broker itself: leave it out, and say track=True on the tasks",
+    "task_serializer": "arguments travel as JSON, typed by annotation: leave it out",
+    "result_serializer": "results are JSON: leave it out",
+    "accept_content": "only JSON is accepted: leave it out",
+    "task_acks_late": "a message always stays in the broker until its run has ended: leave it out",
+    "release": "not supported by this version yet",
+    "versioned_queues": "not supported by this version yet",
+    "beat_schedule": "not supported by this version yet",
+    "task_always_eager": "not supported: call the task itself, task(...), to run it here and now",
+}
+"""Settings that people will try, and what to do instead."""
+
+
+def zone(settings: Settings) -> tzinfo:
+    """The time zone of ``timezone``."""
+    from datetime import UTC
+
+    if settings.timezone == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(settings.timezone)
+
+
+# -- what each setting accepts: from what was given (in code, in a file, or text of the environment) to its value
+
+
+def _number(given: object) -> float:
+    if isinstance(given, timedelta):
+        return given.total_seconds()
+    if isinstance(given, str):
+        given = float(given)
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise ValueError
+    value = float(given)
+    if not 0 <= value < float("inf"):  # also refuses NaN
+        raise ValueError
+    return value
+
+
+def _span(given: object) -> float:
+    """seconds (a number over 0) or a timedelta"""
+    value = _number(given)
+    if value == 0:
+        raise ValueError
+    return value
+
+
+def _grace(given: object) -> float:
+    """seconds (a number, 0 or more) or a timedelta"""
+    return _number(given)
+
+
+def _limit(given: object) -> float | None:
+    """seconds (a number over 0), a timedelta, or none"""
+    if given is None or (isinstance(given, str) and given.strip().lower() in ("none", "off", "")):
+        return None
+    return _span(given)
+
+
+def _count(given: object) -> int:
+    """a whole number, 0 or more"""
+    if isinstance(given, str):
+        given = int(given.replace("_", ""))
+    if isinstance(given, bool) or not isinstance(given, int) or given < 0:
+        raise ValueError
+    return given
+
+
+def _counter(given: object) -> int:
+    """a whole number from 0 (no limit) to 255"""
+    value = _count(given)
+    if value > 255:
+        raise ValueError
+    return value
+
+
+_UNITS = {"kib": 1024, "mib": 1024**2, "gib": 1024**3, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
+
+
+def _size(given: object) -> int:
+    """bytes (a whole number), or text such as '256 KiB'"""
+    if isinstance(given, str):
+        text = given.strip().lower()
+        for unit, factor in _UNITS.items():
+            if text.endswith(unit):
+                return round(_number(text[: -len(unit)]) * factor)
+    return _count(given)
+
+
+def _text(given: object) -> str:
+    """text that is not empty"""
+    if not isinstance(given, str) or not given.strip() or not given.isprintable():
+        raise ValueError
+    return given.strip()
+
+
+def _optional_text(given: object) -> str | None:
+    """text, or none"""
+    return None if given is None or given == "" else _text(given)
+
+
+def _name(given: object) -> str:
+    """a name: text of at most 200 bytes without control characters"""
+    try:
+        return check_name("setting's", given)
+    except ArgumentError:
+        raise ValueError from None
+
+
+def _names(given: object) -> tuple[str, ...]:
+    """a list of names (in the environment: with commas between)"""
+    if isinstance(given, str):
+        given = [part.strip() for part in given.split(",") if part.strip()]
+    if not isinstance(given, list | tuple | set | frozenset) or not all(isinstance(part, str) for part in given):
+        raise ValueError
+    return tuple(given)
+
+
+def _timezone(given: object) -> str:
+    """the name of a time zone, such as 'UTC' or 'Europe/Moscow'"""
+    name = _text(given)
+    if name != "UTC":
+        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, OSError):
+            raise ValueError from None
+    return name
+
+
+def _broker(given: object) -> str:
+    """a broker address, such as 'redis://127.0.0.1:6379/0' or 'sqlite:///umbel.db'"""
+    address = _text(given)
+    if ":" not in address:
+        raise ValueError
+    return address
+
+
+ACCEPTS: dict[str, Callable[[object], Any]] = {
+    "name": _name,
+    "app": _optional_text,
+    "broker": _broker,
+    "soft_time_limit": _limit,
+    "time_limit": _limit,
+    "lease_ttl": _span,
+    "heartbeat": _span,
+    "crash_limit": _counter,
+    "worker_loss_limit": _counter,
+    "shutdown_timeout": _grace,
+    "deploy_grace": _grace,
+    "max_payload": _size,
+    "warn_payload": _size,
+    "max_result": _size,
+    "record_ttl": _span,
+    "dead_letter_bytes": _size,
+    "dead_letter_ttl": _span,
+    "default_queue": _name,
+    "timezone": _timezone,
+    "redact": _names,
+}
+
+CELERY_NAMES = {
+    "broker_url": "broker",
+    "task_default_queue": "default_queue",
+    "task_time_limit": "time_limit",
+    "task_soft_time_limit": "soft_time_limit",
+    "result_expires": "record_ttl",
+}
+"""Celery's names for settings of the same meaning: accepted in code, not in files of ours."""
+
+
+def accept(key: str, given: object, where: str) -> Any:
+    """The value of setting ``key`` from what was given; ``ConfigError`` names the setting, the place and what it accepts."""
+    try:
+        return ACCEPTS[key](given)
+    except (ValueError, TypeError, OverflowError):
+        shown = "(not shown)" if key == "broker" else repr(given)[:80]
+        raise ConfigError(f"{key} = {shown} ({where}): it must be {ACCEPTS[key].__doc__}") from None
+
+
+def check(settings: Settings, origin: Callable[[str], str]) -> None:
+    """What must hold between settings. ``origin`` says where a setting came from."""
+    s = settings
+    if s.lease_ttl < 3 * s.heartbeat:
+        raise ConfigError(
+            f"lease_ttl = {s.lease_ttl:g} s ({origin('lease_ttl')}) must be at least three times heartbeat = {s.heartbeat:g} s "
+            f"({origin('heartbeat')}), so that one late heartbeat loses no lease: "
+            f"lease_ttl >= {3 * s.heartbeat:g} or heartbeat <= {s.lease_ttl / 3:g}"
+        )
+    if s.soft_time_limit is not None and s.time_limit is not None and s.soft_time_limit >= s.time_limit:
+        raise ConfigError(
+            f"soft_time_limit = {s.soft_time_limit:g} s ({origin('soft_time_limit')}) must be less than time_limit = {s.time_limit:g} s "
+            f"({origin('time_limit')}), so that a task has time to clean up"
+        )

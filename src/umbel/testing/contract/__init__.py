@@ -1,0 +1,72 @@
+"""The conformance suite: what a broker must do, as tests that run against any.
+
+An author of a broker writes a ``conftest.py`` with two fixtures and a module that imports this one::
+
+    @pytest.fixture
+    def make_harness(tmp_path):              # a Harness on a fresh store at every call
+        def make(live: bool = False) -> Harness: ...
+        return make
+
+    @pytest.fixture
+    def harness(make_harness): ...           # one of them, closed afterwards
+
+    from umbel.testing.contract import *     # in test_contract.py
+
+``live`` asks for a harness on the machine's own clock, for the tests that wait. A facet that the broker does not declare is
+not skipped: those tests then assert that it is refused. pytest shows values in failed assertions when ``conftest.py`` says
+``pytest.register_assert_rewrite("umbel.testing.contract")`` first.
+"""
+
+from .claiming import TestExpiry, TestHandedAlone, TestOrder, TestScheduled, TestUnreadable
+from .enqueue import TestEnqueue, TestExplicitIds, TestHostile, TestOpen, TestWhatTheBrokerLacks
+from .exchange import TestAdmit, TestFence, TestOutcomes, TestSequence, TestVerdicts
+from .harness import Harness
+from .inspects import TestBrowse, TestCancel, TestDeadLetters, TestFind, TestPause, TestWorkers
+from .leases import TestGiveBack, TestLeave, TestRenew, TestRescue, TestResume, TestRetire
+from .machine import TestMachine
+from .queues import TestPruning, TestPurge, TestStats
+from .remembers import TestAwaitRecord, TestKeeping, TestRecords, TestReport
+from .repeats import TestRepeating
+from .waiting import TestWait, TestWaitAndPause
+
+__all__ = [
+    "Harness",
+    "TestAdmit",
+    "TestAwaitRecord",
+    "TestBrowse",
+    "TestCancel",
+    "TestDeadLetters",
+    "TestEnqueue",
+    "TestExpiry",
+    "TestExplicitIds",
+    "TestFence",
+    "TestFind",
+    "TestGiveBack",
+    "TestHandedAlone",
+    "TestHostile",
+    "TestKeeping",
+    "TestLeave",
+    "TestMachine",
+    "TestOpen",
+    "TestOrder",
+    "TestOutcomes",
+    "TestPause",
+    "TestPruning",
+    "TestPurge",
+    "TestRecords",
+    "TestRenew",
+    "TestRepeating",
+    "TestReport",
+    "TestRescue",
+    "TestResume",
+    "TestRetire",
+    "TestScheduled",
+    "TestSequence",
+    "TestStats",
+    "TestUnreadable",
+    "TestVerdicts",
+    "TestWait",
+    "TestWaitAndPause",
+    "TestWhatTheBrokerLacks",
+    "TestWorkers",
+]

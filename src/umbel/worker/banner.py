@@ -1,0 +1,47 @@
+"""What a worker says of itself: to people at its start, to the store with each heartbeat."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import msgspec
+
+from ..clock import Clock
+from ..project import masked
+from .catalog import Catalog
+from .options import WorkerOptions
+
+
+def about(options: WorkerOptions, catalog: Catalog, clock: Clock) -> bytes:
+    """JSON for ``Inspects.workers()``."""
+    return msgspec.json.encode(
+        {
+            "host": os.uname().nodename,
+            "pid": os.getpid(),
+            "app": catalog.app,
+            "queues": list(catalog.queues),
+            "concurrency": options.concurrency,
+            "started": clock.now(),
+            "tasks": sorted(catalog.tasks),
+        }
+    )
+
+
+def print_banner(options: WorkerOptions, catalog: Catalog, worker: str) -> None:
+    """The start banner, on a terminal only (a log file has the ready line)."""
+    if not sys.stderr.isatty():
+        return
+    tasks = sorted(catalog.tasks)
+    shown = tasks[:20] + ([f"… and {len(tasks) - 20} more"] if len(tasks) > 20 else [])
+    lines = [
+        "",
+        f"  umbel worker {worker}",
+        f"  app      {catalog.app} ({options.app})",
+        f"  broker   {masked(catalog.broker)}",
+        f"  queues   {', '.join(catalog.queues)}",
+        f"  children {options.concurrency} (prefork)",
+        "  tasks    " + ("\n           ".join(shown) or "none"),
+        "",
+    ]
+    print("\n".join(lines), file=sys.stderr, flush=True)

@@ -1,0 +1,32 @@
+"""What the supervisor must know of the user's tasks, sent to it by the template as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ..policy import HardLimitPolicy
+
+
+class TaskFacts(msgspec.Struct, frozen=True):
+    """One task, as far as limits and retries are concerned. Seconds; 0 means no limit."""
+
+    soft: float
+    hard: float
+    on_hard_limit: HardLimitPolicy
+
+
+class Catalog(msgspec.Struct, frozen=True):
+    """The app as data."""
+
+    app: str
+    broker: str
+    queues: tuple[str, ...]
+    tasks: Mapping[str, TaskFacts]
+    lease_ttl: float
+    heartbeat: float
+    shutdown_timeout: float
+    record_ttl: float
+    dead_letter_bytes: int
+    dead_letter_ttl: float

@@ -1,0 +1,226 @@
+"""A prefork child: claims for itself, runs one task at a time on its main thread, settles.
+
+Interleavings with the supervisor and what wins them: ``docs/internals/interleavings.md``.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from ..broker import WAIT_MAX, Broker
+from ..clock import Clock
+from ..envelope import Delivery
+from ..errors import BrokerError, Fenced
+from ..facets import Remembers
+from ..outcome import Outcome, Released, Retry
+from .claimer import Claimer
+from .executor import Executor, Prepared
+from .limits import limits_of
+from .permits import Permits
+from .points import reach
+from .settler import Settler
+from .slots import ChildSlot, Command
+from .softlimit import SoftLimit
+from .teller import Teller
+
+if TYPE_CHECKING:
+    from ..app import Umbel
+
+EXIT_FENCED = 4
+POKE = signal.SIGUSR2
+"""Look at your slot: a command, or a soft limit. Tasks must leave this signal alone."""
+
+log = logging.getLogger("umbel.worker")
+
+
+class Child:
+    """The loop. Built after the fork; owns its broker."""
+
+    def __init__(self, app: Umbel, broker: Broker, holder: str, slot: ChildSlot, permits: Permits, queues: list[str], strict: bool) -> None:
+        self.clock: Clock = app.clock
+        self.broker = broker
+        self.slot = slot
+        self.permits = permits
+        self.queues = queues
+        self.strict = strict
+        self.quiet = False
+        self.claimer = Claimer()
+        self.settler = Settler(broker, holder, self.clock, self._pause)
+        self.soft = SoftLimit(slot)
+        self.executor = Executor(app, self.soft, self._store_now, self._report)
+        self._limits = {name: limits_of(task.options, app.settings) for name, task in app.tasks.items()}
+        self.teller = Teller(app.events, self.clock)
+        self._wake, wake_write = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        signal.signal(POKE, self._poked)
+
+    def _poked(self, signum: int, frame: Any) -> None:
+        if self.slot.command != Command.RUN:
+            self.quiet = True
+        self.soft.on_signal(signum, frame)
+
+    def _pause(self, span: float) -> None:
+        self.slot.beat(self.clock.monotonic())
+        time.sleep(span)
+
+    def _store_now(self) -> int:
+        return self.clock.now() + self.settler.offset
+
+    def _report(self, delivery: Delivery, progress: bytes) -> bool:
+        if not isinstance(self.broker, Remembers):
+            return False
+        return self.broker.report(delivery.receipt, delivery.envelope.id, progress)
+
+    def serve(self) -> None:
+        """Until told to be quiet, or fenced (``Fenced``)."""
+        reach("child.before_exchange")
+        while not self.quiet and self.slot.command == Command.RUN:
+            self.slot.beat(self.clock.monotonic())
+            answer = self.settler.exchange(self.queues, self.claimer.limit())
+            if not self.strict and len(self.queues) > 1:
+                self.queues.append(self.queues.pop(0))
+            if answer.dropped:
+                self.teller.removed(answer.dropped)
+            if answer.deliveries:
+                self._batch(answer.deliveries)
+            else:
+                self._idle(answer.next_due)
+        self.settler.flush()
+
+    def _idle(self, next_due: int | None) -> None:
+        timeout = WAIT_MAX if next_due is None else min(WAIT_MAX, next_due / 1000)
+        try:
+            self.broker.wait(self.queues, timeout, self._wake)
+        except BrokerError as exc:
+            log.warning("broker: %s", exc)
+            self._pause(0.2)
+        self._drain_wake()
+
+    def _drain_wake(self) -> None:
+        try:
+            os.read(self._wake, 4096)
+        except BlockingIOError:
+            pass
+
+    # -- one batch
+
+    def _batch(self, deliveries: list[Delivery]) -> None:
+        reach("child.after_claim")
+        seq = deliveries[0].receipt.seq
+        if len(deliveries) != deliveries[-1].receipt.index + 1:
+            return self._release(deliveries)  # a repeated exchange from which some were taken: their numbers have gaps
+        self.slot.batch(seq, len(deliveries), self.clock.monotonic())
+        self.permits.grant(len(deliveries))
+        for at, delivery in enumerate(deliveries):
+            if self.quiet:
+                return self._release(deliveries[at : at + self.permits.drain()])
+            prepared = self.executor.prepare(delivery)
+            if isinstance(prepared, Prepared) and self.claimer.is_slow(prepared.task.name):
+                self.settler.flush()
+            if not self.permits.take():
+                return self._taken_back(seq)
+            self._run(delivery, prepared)
+            if self.settler.due(self.clock.monotonic()):
+                self.settler.flush()
+        return None
+
+    def _run(self, delivery: Delivery, prepared: Prepared | Outcome) -> None:
+        began = self.clock.monotonic()
+        if not isinstance(prepared, Prepared):
+            self.settler.add(delivery.receipt, prepared, began)
+            self.teller.ended("?", delivery, prepared, 0.0)
+            return
+        name = prepared.task.name
+        soft, hard = self._limits[name]
+        self.slot.begin(delivery.receipt.index, began, soft, hard)
+        reach("child.running")
+        self.teller.began(name, delivery)
+        outcome = self.executor.run(prepared, self.slot.version)
+        ended = self.clock.monotonic()
+        self.slot.beat(ended)  # first: after a run of minutes, the last beat would look like a stuck loop
+        self.slot.end()
+        self.settler.add(delivery.receipt, outcome, ended)
+        self.claimer.ran(name, ended - began)
+        self.teller.ended(name, delivery, outcome, ended - began)
+        if isinstance(outcome, Retry):
+            reach("child.retrying")
+
+    def _release(self, unbegun: list[Delivery]) -> None:
+        """Give back what this child itself holds the permits of, or has granted none for."""
+        now = self.clock.monotonic()
+        for delivery in unbegun:
+            self.settler.add(delivery.receipt, Released(0, "unbegun"), now)
+        self.settler.flush()
+
+    def _taken_back(self, seq: int) -> None:
+        """The supervisor has taken the permits: wait until it has given the rest of the batch back."""
+        self.settler.flush()
+        while self.slot.returned < seq and not self.quiet:
+            self._pause(0.001)
+
+
+def _die_with(life: int) -> None:
+    """Block until the supervisor, which alone holds the other end, is gone; then end this process at once."""
+    while True:
+        try:
+            if not os.read(life, 1):
+                break
+        except InterruptedError:
+            continue
+        except OSError:
+            break
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _ignore(signum: int, frame: Any) -> None:
+    """Not ``SIG_IGN``, which programs that a task starts would inherit: they could not be terminated."""
+
+
+def _let_go_of_signals() -> None:
+    """In a process that a task forks."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(POKE, signal.SIG_IGN)
+    if signal.getsignal(signal.SIGTERM) is _ignore:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def run_child(app: Umbel, holder: str, slot: ChildSlot, permits: Permits, life: int, queues: list[str], strict: bool) -> int:
+    """The whole life of a child, right after the fork. Returns its exit status."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTSTP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)  # a terminal signals the whole group; only the supervisor decides
+    signal.signal(signal.SIGTERM, _ignore)
+    os.register_at_fork(after_in_child=_let_go_of_signals)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True, chain=False)
+    threading.Thread(target=_die_with, args=(life,), daemon=True, name="umbel-life").start()
+    reach("child.born")
+    broker = app.make_broker()
+    child = Child(app, broker, holder, slot, permits, queues, strict)
+    while True:
+        try:
+            broker.open()
+            break
+        except BrokerError as exc:
+            log.warning("broker does not open: %s", exc)
+            child._pause(0.5)
+    try:
+        child.serve()
+    except Fenced as fence:
+        log.warning("child ends: %s", fence)
+        return EXIT_FENCED
+    except Exception:
+        child.settler.flush()  # what is finished must not run again because this process cannot go on
+        raise
+    finally:
+        broker.close()
+    reach("child.leaving")
+    return 0

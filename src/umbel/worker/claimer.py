@@ -1,0 +1,41 @@
+"""How many messages to claim: about 20 ms of work, by what tasks took lately."""
+
+from __future__ import annotations
+
+BUDGET = 0.020
+"""Seconds of work to hold: enough that a round trip is spread over many small tasks, little enough to lose nothing by."""
+SLOW = 0.010
+"""Seconds from which a task counts as slow: what is finished is settled before it begins."""
+MOST = 500
+GROWTH = 8
+"""A claim is at most this many times the last one: a mean from few runs is not to be trusted far."""
+_WEIGHT = 0.1
+
+
+class Claimer:
+    """Means of run times, per task and over all, and the next claim's size from them."""
+
+    __slots__ = ("_last", "_means", "_recent")
+
+    def __init__(self) -> None:
+        self._means: dict[str, float] = {}
+        self._recent = 0.0
+        self._last = 0
+
+    def ran(self, task: str, span: float) -> None:
+        """A run of ``task`` took ``span`` seconds."""
+        mean = self._means.get(task)
+        self._means[task] = span if mean is None else mean + (span - mean) * _WEIGHT
+        # A slow one counts at once, small ones win it back slowly: claiming too little costs less than hostages
+        self._recent = span if span > self._recent else self._recent + (span - self._recent) * _WEIGHT
+
+    def is_slow(self, task: str) -> bool:
+        """Is this task's mean unknown, or above ``SLOW``?"""
+        mean = self._means.get(task)
+        return mean is None or mean > SLOW
+
+    def limit(self) -> int:
+        """How many to ask for now."""
+        wanted = int(BUDGET / self._recent) if self._recent > 0.0 else 1
+        self._last = max(1, min(wanted, MOST, max(1, self._last) * GROWTH))
+        return self._last

@@ -1,0 +1,187 @@
+"""From a delivery to an outcome: decode, resolve, guard, run, and what its end means. It knows no broker.
+
+Every way out is an ``Outcome`` value, whatever the bytes, the task or the user's code do; only what must end the child
+(``MemoryError`` outside of a task, a fence) leaves as an exception.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from ..codec import BadArguments, UnknownParameters, encode_failure, encode_result
+from ..envelope import Delivery, Envelope
+from ..errors import Discard, RetryLater, Snooze, TaskInterrupted, WireError
+from ..message import Body, decode_body
+from ..middleware import run_through
+from ..outcome import Dead, Done, Dropped, Outcome, Released, Retry
+from ..policy import after_failure
+from ..request import Request, entered
+from .softlimit import SoftLimit
+
+if TYPE_CHECKING:
+    from ..app import Umbel
+    from ..task import Task
+
+PARK_FIRST, PARK_LAST = 5_000, 60_000
+"""Ms for which a message waits that this release cannot run: soon at first, since a deploy takes seconds."""
+
+log = logging.getLogger("umbel.task")
+
+
+class Prepared(NamedTuple):
+    """A delivery whose task is known."""
+
+    delivery: Delivery
+    task: Task[..., Any]
+    body: Body
+
+
+class Executor:
+    """Runs the tasks of one app, one at a time."""
+
+    def __init__(
+        self,
+        app: Umbel,
+        soft: SoftLimit,
+        now: Callable[[], int],
+        report: Callable[[Delivery, bytes], bool],
+    ) -> None:
+        """``now``: the store's clock, ms. ``report``: where a task's progress goes."""
+        self._app = app
+        self._soft = soft
+        self._now = now
+        self._report = report
+        self._grace = round(app.settings.deploy_grace * 1000)
+        self._middleware = app.middleware
+        self._pid = os.getpid()
+
+    # -- before it begins
+
+    def prepare(self, delivery: Delivery) -> Prepared | Outcome:
+        """Decode and resolve: which task this is, or why it cannot be run."""
+        envelope = delivery.envelope
+        try:
+            body = decode_body(envelope.body)
+        except WireError as exc:
+            return self._refuse(envelope, "?", "unreadable", exc)
+        task = self._app.resolve(body.t)
+        if task is None:
+            return self._park(envelope, body.t, "unknown_task", f"no task named {body.t!r} in this release")
+        if envelope.expires and envelope.expires <= self._now():
+            log.info("%s[%s] expired before it began", body.t, envelope.id)
+            return Dropped("expired")
+        return Prepared(delivery, task, body)
+
+    def _refuse(self, envelope: Envelope, name: str, reason: str, exc: BaseException) -> Dead:
+        log.error("%s[%s] set aside (%s): %s", name, envelope.id, reason, exc)
+        return Dead(reason, encode_failure(exc))
+
+    def _park(self, envelope: Envelope, name: str, reason: str, why: str) -> Outcome:
+        waited = self._now() - envelope.parked if envelope.parked else 0
+        if waited >= self._grace:
+            return self._refuse(envelope, name, reason, WireError(f"{why}; it waited {waited // 1000} s for a worker that can run it"))
+        after = min(PARK_LAST, max(PARK_FIRST, waited // 4))
+        log.warning("%s[%s] parked, next try in %d s: %s", name, envelope.id, after // 1000, why)
+        return Released(after, reason, parked=True)
+
+    # -- the run
+
+    def run(self, prepared: Prepared, version: int) -> Outcome:
+        """Run a prepared delivery; ``version`` names the run in the slot."""
+        delivery, task, body = prepared
+        envelope = delivery.envelope
+        try:
+            args, kwargs = task.signature.decode(body.a, body.k, drop_unknown=task.options.unknown_kwargs == "drop")
+        except UnknownParameters as exc:
+            return self._misfit(envelope, task, exc)
+        except BadArguments as exc:
+            return self._refuse(envelope, task.name, "bad_arguments", exc)
+        request = Request(task, envelope, body, args, kwargs)
+        request._report = lambda data: self._report(delivery, data)
+        with entered(request):
+            try:
+                value = self._soft.call(version, lambda: self._body(task, request, args, kwargs))
+            except BaseException as exc:  # every exit settles: SystemExit and KeyboardInterrupt of a task are its failures
+                if os.getpid() != self._pid:
+                    _end_fork(exc)
+                return self._failed(task, request, exc)
+            if os.getpid() != self._pid:
+                _end_fork(SystemExit(0))
+            return self._succeeded(task, request, value)
+
+    def _body(self, task: Task[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if task.has_hooks:
+            task.before_start(request.id, args, kwargs)
+        if self._middleware:
+            return run_through(self._middleware, request, lambda _: self._call(task, args, kwargs))
+        return self._call(task, args, kwargs)
+
+    def _call(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        value = task.invoke(args, kwargs)
+        return self._soft.wait_for(value) if task.is_async else value
+
+    def _misfit(self, envelope: Envelope, task: Task[..., Any], exc: UnknownParameters) -> Outcome:
+        if task.options.unknown_kwargs == "error":
+            return self._refuse(envelope, task.name, "bad_arguments", exc)
+        return self._park(envelope, task.name, "unknown_parameters", str(exc))
+
+    # -- what its end means
+
+    def _succeeded(self, task: Task[..., Any], request: Request, value: Any) -> Outcome:
+        if task.has_hooks:
+            self._hook(task.on_success, value, request.id, request.args, request.kwargs)
+            self._hook(task.after_return, "SUCCESS", value, request.id, request.args, request.kwargs, None)
+        if not request.envelope.tracked:
+            return _DONE
+        return Done(encode_result(value, self._app.settings.max_result))
+
+    def _failed(self, task: Task[..., Any], request: Request, exc: BaseException) -> Outcome:
+        if isinstance(exc, TaskInterrupted):
+            return Released(0, "shutdown")
+        if isinstance(exc, Snooze):
+            return Released(max(1, round(exc.seconds * 1000)), "snoozed")
+        if isinstance(exc, Discard):
+            return Dropped("discarded", encode_failure(exc))
+        verdict = after_failure(task.options.retry_or_default, exc, request.envelope.attempt, throws=task.options.throws)
+        cause = (exc.exc or exc) if isinstance(exc, RetryLater) else exc
+        error = encode_failure(cause)
+        if verdict.retry_after_ms is not None:
+            if task.has_hooks:
+                self._hook(task.on_retry, cause, request.id, request.args, request.kwargs, None)
+                self._hook(task.after_return, "RETRY", cause, request.id, request.args, request.kwargs, None)
+            return Retry(verdict.retry_after_ms, error)
+        if task.has_hooks:
+            self._hook(task.on_failure, cause, request.id, request.args, request.kwargs, None)
+            self._hook(task.after_return, "FAILURE", cause, request.id, request.args, request.kwargs, None)
+        if not verdict.expected:
+            log.error("%s[%s] failed", task.name, request.id, exc_info=cause)
+        return Dead("failed", error)
+
+    def _hook(self, hook: Callable[..., Any], *args: Any) -> None:
+        try:
+            hook(*args)
+        except BaseException:  # a hook tells; the task's end is decided already, even for SystemExit
+            log.exception("%s: a hook of the task failed", getattr(hook, "__qualname__", hook))
+
+
+def _end_fork(exc: BaseException) -> NoReturn:
+    """End a process that the task forked and that came out of its code: the loop, the receipts and the connection which it
+    would go on with are its parent's."""
+    code: Any = exc.code if isinstance(exc, SystemExit) else 1
+    try:
+        if not isinstance(exc, SystemExit):
+            traceback.print_exception(exc)
+        elif isinstance(code, str):
+            print(code, file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code & 0xFF if isinstance(code, int) else 0 if code is None else 1)
+
+
+_DONE = Done()

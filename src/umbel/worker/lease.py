@@ -1,0 +1,146 @@
+"""The heartbeat, on a thread and a connection of its own, and the right to rescue that it earns.
+
+Nobody rescues until it has itself renewed on time for a whole lease, with the store's clock agreeing with its own clock
+that counts suspension. So an outage of the broker, a step of a clock or a suspended machine takes nobody's tasks.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from ..broker import Broker, Command
+from ..clock import Clock
+from ..errors import BrokerError
+
+log = logging.getLogger("umbel.worker")
+
+
+class RescueTrust:
+    """Have our own heartbeats gone well for a whole lease?"""
+
+    def __init__(self, ttl: float, heartbeat: float) -> None:
+        self._ttl = ttl
+        self._late = heartbeat * 2
+        self._tolerance = max(0.25, ttl / 20)
+        self._since: float | None = None
+        self._last: tuple[float, int] | None = None
+
+    def renewed(self, boottime: float, store_now: int) -> None:
+        """A heartbeat was answered at ``boottime`` (s) with the store's clock (ms)."""
+        last, self._last = self._last, (boottime, store_now)
+        if last is None or self._since is None:
+            self._since = boottime
+            return
+        passed = boottime - last[0]
+        if passed > self._late or abs((store_now - last[1]) / 1000 - passed) > self._tolerance:
+            self._since = boottime
+
+    def failed(self) -> None:
+        """A heartbeat was not answered: what others did meanwhile is not known."""
+        self._since = None
+
+    def trusted(self, boottime: float) -> bool:
+        """May we rescue now?"""
+        if self._since is None or self._last is None or boottime - self._last[0] > self._late:
+            return False
+        return boottime - self._since >= self._ttl
+
+    def agrees(self, boottime: float, store_now: int) -> bool:
+        """Has the store's clock passed like ours since the last heartbeat? Else it stepped, and leases only seem to have ended."""
+        last = self._last
+        return last is not None and abs((store_now - last[1]) / 1000 - (boottime - last[0])) <= self._tolerance
+
+
+class Lease:
+    """Renews until stopped."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        worker: str,
+        ttl: float,
+        heartbeat: float,
+        about: bytes,
+        clock: Clock,
+        notify: Callable[[], None],
+    ) -> None:
+        """``notify`` is called from the thread when there is something in ``lost``, ``forgotten`` or ``commands``."""
+        self._broker = broker
+        self._worker = worker
+        self._ttl = ttl
+        self._heartbeat = heartbeat
+        self.about = about
+        self._clock = clock
+        self._notify = notify
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="umbel-lease", daemon=True)
+        self._lock = threading.Lock()
+        self.trust = RescueTrust(ttl, heartbeat)
+        self.lost: deque[str] = deque()
+        self.commands: deque[Command] = deque()
+        self.forgotten = False
+        """The store forgot this worker (it was rescued): every child must be made anew."""
+        self._began = False
+
+    def start(self) -> None:
+        if not self._thread.is_alive():
+            self._thread.start()
+
+    def stop(self) -> None:
+        """No heartbeat is sent after this returns. Twice is once."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def may_rescue(self, ask: Callable[[], int]) -> bool:
+        """May we rescue now? ``ask`` reads the store's clock, which is done only if all else says yes."""
+        with self._lock:
+            if not self.trust.trusted(self._clock.boottime()):
+                return False
+        store_now = ask()
+        with self._lock:
+            return self.trust.agrees(self._clock.boottime(), store_now)
+
+    def _run(self) -> None:
+        pause = 0.0
+        failed = 0
+        while not self._stop.wait(pause):
+            try:
+                if not self._began or failed:
+                    self._broker.close()
+                    self._broker.open()
+                self._beat()
+            except Exception as exc:  # whatever it was: without this thread the worker loses all it holds
+                failed += 1
+                if not isinstance(exc, BrokerError):
+                    log.exception("heartbeat: unexpected")
+                with self._lock:
+                    self.trust.failed()
+                if failed == 1 or failed % 20 == 0:
+                    log.warning("heartbeat: %s; trying again", exc)
+                pause = min(self._heartbeat, 0.1 * 2 ** min(failed, 6)) * (0.5 + random.random() / 2)
+            else:
+                failed = 0
+                pause = self._heartbeat * (0.95 + random.random() / 20)
+        self._broker.close()
+
+    def _beat(self) -> None:
+        answer = self._broker.renew(self._worker, self._ttl, self.about)
+        with self._lock:
+            self.trust.renewed(self._clock.boottime(), answer.now)
+        first, self._began = not self._began, True
+        self.lost.extend(answer.lost)
+        self.commands.extend(answer.commands)
+        if not answer.known and not first:
+            self.forgotten = True
+        if first or answer.lost or answer.commands or self.forgotten:
+            self._notify()
+
+    @property
+    def began(self) -> bool:
+        """Has the store answered a heartbeat yet?"""
+        return self._began

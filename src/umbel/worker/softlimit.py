@@ -1,0 +1,74 @@
+"""The soft limit as the child sees it: an exception raised in the task that it was meant for, or not at all.
+
+The supervisor writes into the slot which run it means (its version), then signals, and signals again until the child has
+said that it raised, or the run is over. The handler raises only while exactly that run is armed, and disarms it first:
+so it raises once, inside ``SoftLimit.call``, and never in the next task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from types import FrameType
+from typing import Any
+
+from ..errors import SoftTimeLimitExceeded, TaskInterrupted
+from .slots import ChildSlot, Command
+
+
+class SoftLimit:
+    """One per child; its handler runs on the main thread, like the tasks."""
+
+    __slots__ = ("_armed", "_coroutine", "_fired", "_loop", "_slot")
+
+    def __init__(self, slot: ChildSlot) -> None:
+        self._slot = slot
+        self._armed = 0
+        self._fired: SoftTimeLimitExceeded | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._coroutine: asyncio.Task[Any] | None = None
+
+    def on_signal(self, signum: int, frame: FrameType | None) -> None:
+        """The signal handler. What it raises comes out of ``call``."""
+        armed = self._armed
+        if not armed or self._slot.soft_wanted != armed:
+            return
+        self._armed = 0
+        self._slot.soft_is_done(armed)
+        error = self._error()
+        if self._coroutine is None or self._loop is None:
+            raise error
+        # A coroutine is cancelled by its loop: raising here would tear the loop itself
+        self._fired = error
+        self._loop.call_soon_threadsafe(self._coroutine.cancel)
+
+    def _error(self) -> SoftTimeLimitExceeded:
+        if self._slot.command == Command.INTERRUPT:
+            return TaskInterrupted("the worker shuts down; this task will run again elsewhere")
+        return SoftTimeLimitExceeded("the task's soft time limit is over")
+
+    def call(self, version: int, function: Callable[[], Any]) -> Any:
+        """Run ``function`` as the run ``version``, with what the handler may raise in it."""
+        try:
+            self._armed = version
+            return function()
+        finally:
+            # The handler may still raise at this line; it disarms first, so it does so once, and within this call
+            self._armed = 0
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end on this child's loop. For use inside ``call``."""
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+        self._fired = None
+        self._coroutine = loop.create_task(coroutine)
+        try:
+            return loop.run_until_complete(self._coroutine)
+        except asyncio.CancelledError:
+            if self._fired is not None:
+                raise self._fired from None
+            raise
+        finally:
+            self._coroutine = None

@@ -1,0 +1,164 @@
+"""The template: a single-threaded process that has imported the user's modules, and forks warm children.
+
+Started as ``python -m umbel.worker.template`` with its options as JSON in two arguments. It reports the app as data, forks
+on demand, pipes exit statuses to the supervisor, and ends when the supervisor's end of the socket closes.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..errors import AppNotFound, ConfigError, UmbelError
+from ..policy import hard_limit_policy
+from .catalog import Catalog, TaskFacts
+from .child import run_child
+from .limits import limits_of
+from .logs import set_up_logs
+from .options import Inherited, WorkerOptions
+from .permits import Permits
+from .points import reach
+from .slots import Slots
+from .wire import Exited, Failed, Fork, Forked, Line, NotForked, Ready
+
+if TYPE_CHECKING:
+    from ..app import Umbel
+
+EXIT_CONFIG, EXIT_IMPORT = 2, 3
+
+
+def catalog_of(app: Umbel, options: WorkerOptions) -> Catalog:
+    """The app as the supervisor needs it."""
+    s = app.settings
+    facts = {}
+    for name, task in app.tasks.items():
+        soft, hard = limits_of(task.options, s)
+        facts[name] = TaskFacts(soft, hard, hard_limit_policy(task.options.retry))
+    return Catalog(
+        app=s.name,
+        broker=s.broker,
+        queues=tuple(options.queues or app.queues()),
+        tasks=facts,
+        lease_ttl=s.lease_ttl,
+        heartbeat=s.heartbeat,
+        shutdown_timeout=s.shutdown_timeout,
+        record_ttl=s.record_ttl,
+        dead_letter_bytes=s.dead_letter_bytes,
+        dead_letter_ttl=s.dead_letter_ttl,
+    )
+
+
+class Template:
+    """Forks children and buries them."""
+
+    def __init__(self, app: Umbel, options: WorkerOptions, inherited: Inherited, line: Line[Fork]) -> None:
+        self.app = app
+        self.options = options
+        self.life = inherited.life
+        self.slots = Slots(inherited.slots, inherited.slot_count)
+        self.permits = [Permits(*pair) for pair in inherited.permits]
+        self.line = line
+        self.children: set[int] = set()
+        self._wake, write = os.pipe()
+        for fd in (self._wake, write):
+            os.set_blocking(fd, False)
+        self._wake_write = write
+
+    def serve(self) -> None:
+        """Until the supervisor is gone; then its children go too."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        while not self.line.closed:
+            readable, _, _ = select.select([self.line.fileno(), self._wake], [], [])
+            if self._wake in readable:
+                os.read(self._wake, 4096)
+            self._bury()
+            if self.line.fileno() in readable:
+                for fork in self.line.receive():
+                    self._fork(fork)
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)
+
+    def _bury(self) -> None:
+        while self.children:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            self.children.discard(pid)
+            self.line.send(Exited(pid, status))
+
+    def _fork(self, fork: Fork) -> None:
+        reach("template.fork")
+        try:
+            pid = os.fork()
+        except OSError as exc:
+            self.line.send(NotForked(fork.holder, str(exc)))
+            return
+        if pid:
+            self.children.add(pid)
+            self.line.send(Forked(fork.slot, fork.holder, pid))
+            return
+        status = 70
+        try:
+            signal.set_wakeup_fd(-1)
+            self.line.sock.close()
+            queues = list(self.options.queues or self.app.queues())
+            turn = fork.slot % len(queues)
+            queues = queues if self.options.strict else queues[turn:] + queues[:turn]
+            slot = self.slots.child(fork.slot)
+            status = run_child(self.app, fork.holder, slot, self.permits[fork.slot], self.life, queues, self.options.strict)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+
+def _load(options: WorkerOptions) -> Umbel:
+    from ..loading import load_app
+
+    app = load_app(options.app)
+    app.conf.override(**options.settings)
+    app.finalize()
+    if not app.make_broker().capabilities.shared:
+        raise ConfigError(f"the broker {app.settings.broker!r} lives in one process and cannot feed a worker; use sqlite:/// or redis://")
+    return app
+
+
+def main(argv: list[str]) -> int:
+    """Import, report, fork until told to end."""
+    options = msgspec.json.decode(argv[0], type=WorkerOptions)
+    inherited = msgspec.json.decode(argv[1], type=Inherited)
+    line: Line[Fork] = Line(socket.socket(fileno=inherited.control), Fork)
+    set_up_logs(options)
+    try:
+        app = _load(options)
+    except AppNotFound as exc:
+        line.send(Failed(str(exc), EXIT_IMPORT))
+        return EXIT_IMPORT
+    except UmbelError as exc:
+        line.send(Failed(str(exc), EXIT_CONFIG))
+        return EXIT_CONFIG
+    except Exception:
+        line.send(Failed(f"the app does not import\n{traceback.format_exc()}", EXIT_IMPORT))
+        return EXIT_IMPORT
+    gc.collect()
+    gc.freeze()  # what is here now is shared by all children: the collector must not touch, and so copy, its pages
+    line.send(Ready(catalog_of(app, options)))
+    Template(app, options, inherited, line).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    os._exit(main(sys.argv[1:]))

@@ -1,0 +1,122 @@
+"""The tasks of the process tests, as a user's module: imported by real workers, from their working directory."""
+
+import asyncio
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+from umbel import Retry, Umbel, current_task
+
+app = Umbel(
+    "sample",
+    lease_ttl=float(os.environ.get("SAMPLE_LEASE", "2")),
+    heartbeat=float(os.environ.get("SAMPLE_LEASE", "2")) / 4,
+    shutdown_timeout=float(os.environ.get("SAMPLE_DRAIN", "25")),
+)
+_MARKS = os.open(os.environ.get("SAMPLE_MARKS", os.devnull), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+def put_mark(n, kind="run"):
+    """One line, whole or not at all, that survives any death of this process."""
+    os.write(_MARKS, f"{n} {kind} {os.getpid()} {time.monotonic():.6f}\n".encode())
+
+
+@app.task(name="mark")
+def mark(n):
+    put_mark(n)
+
+
+@app.task(name="slow")
+def slow(n, seconds):
+    put_mark(n, "begin")
+    time.sleep(seconds)
+    put_mark(n)
+
+
+@app.task(name="tracked", track=True)
+def tracked(n, seconds):
+    put_mark(n, "begin")
+    time.sleep(seconds)
+    put_mark(n)
+    return os.getpid()
+
+
+@app.task(name="flaky", retry=Retry(max=5, on=(OSError,), delay=0.05))
+def flaky(n):
+    if current_task.request.retries == 0:
+        put_mark(n, "failed")
+        raise OSError("the first attempt fails")
+    put_mark(n)
+
+
+@app.task(name="suicide")
+def suicide(n):
+    put_mark(n, "begin")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="suicide_once", on_worker_lost="dead")
+def suicide_once(n):
+    put_mark(n, "begin")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="hold_gil", time_limit=60, soft_time_limit=50)
+def hold_gil(n, seconds):
+    put_mark(n, "begin")
+    ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))  # PyDLL keeps the GIL during the call
+    put_mark(n)
+
+
+@app.task(name="catastrophe", soft_time_limit=None, time_limit=1.0)  # a soft limit would interrupt re by itself
+def catastrophe(n):
+    put_mark(n, "begin")
+    re.match(r"(a+)+$", "a" * 64 + "b")
+    put_mark(n)
+
+
+@app.task(name="soft", soft_time_limit=0.3, time_limit=20)
+def soft(n):
+    put_mark(n, "begin")
+    time.sleep(30)
+    put_mark(n)
+
+
+@app.task(name="soft_async", soft_time_limit=0.3, time_limit=20)
+async def soft_async(n):
+    put_mark(n, "begin")
+    await asyncio.sleep(30)
+    put_mark(n)
+
+
+@app.task(name="forks")
+def forks(n, how):
+    """Forks, and its copy leaves this function as daemons do."""
+    pid = os.fork()
+    if not pid:
+        if how == "exit":
+            sys.exit(0)
+        if how == "raise":
+            raise OSError("only in the copy")
+        return
+    os.waitpid(pid, 0)
+    put_mark(n)
+
+
+@app.task(name="terminates")
+def terminates(n):
+    """Ends a program of its own by SIGTERM."""
+    program = subprocess.Popen(["sleep", "60"])
+    program.terminate()
+    assert program.wait(10) == -signal.SIGTERM
+    put_mark(n)
+
+
+@app.task(name="coroutine")
+async def coroutine(n):
+    await asyncio.sleep(0)
+    put_mark(n)
