@@ -12,3 +12,9 @@ _marks = os.open(os.environ.get("BENCH_MARKS", os.devnull), os.O_WRONLY | os.O_A
 @app.task(name="noop")
 def noop(n: int) -> None:
     os.write(_marks, time.monotonic_ns().to_bytes(8, "little"))
+
+
+@app.task(name="sleep", soft_time_limit=None, time_limit=None)
+def sleep(seconds: float) -> None:
+    time.sleep(seconds)
+    os.write(_marks, time.monotonic_ns().to_bytes(8, "little"))

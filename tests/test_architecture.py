@@ -177,6 +177,19 @@ def test_who_may_read_time_still_does() -> None:
     assert readers == set(MAY_READ_TIME), "an exception that nobody needs any more"
 
 
+def test_the_conformance_suite_leaves_no_test_out() -> None:
+    """Brokers run what the package exports: a class that is not exported runs nowhere."""
+    suite = SOURCE / "testing" / "contract"
+    written = {
+        node.name
+        for path in suite.glob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and node.name.startswith("Test")
+    }
+    exported = set(re.findall(r'^    "(Test\w+)",$', (suite / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE))
+    assert written - {"TestMachine"} == exported - {"TestMachine"}  # the machine's test is made, not written
+
+
 def lines(count: int) -> str:
     return "def f():\n" + "    x = 1\n" * (count - 1)
 

@@ -20,6 +20,8 @@ from umbel.testing.clock import ManualClock  # noqa: E402 - the rewriting comes 
 from umbel.testing.contract.harness import Harness  # noqa: E402 - the rewriting comes first, see above
 
 MakeHarness = Callable[..., Harness]
+NEWER = b"\x63"
+"""First byte of a message of a format to come."""
 _names = itertools.count(1)
 
 
@@ -36,7 +38,11 @@ def memory(request: pytest.FixtureRequest, live: bool) -> Harness:
     def plant(queue: str, data: bytes) -> None:
         store_of(url).behind(Row(queue, 5, data))
 
-    return Harness(maker(url, clock or SYSTEM), plant, clock=clock)
+    def age(holder: str) -> None:
+        for row in store_of(url).holders[holder].held.values():
+            row.data = NEWER + row.data[1:]
+
+    return Harness(maker(url, clock or SYSTEM), plant, age, clock=clock)
 
 
 def sqlite(request: pytest.FixtureRequest, live: bool) -> Harness:
@@ -49,7 +55,12 @@ def sqlite(request: pytest.FixtureRequest, live: bool) -> Harness:
             row = "INSERT INTO message (queue, priority, state, data) SELECT id, 5, 0, ? FROM queue WHERE name = ?"
             connection.execute(row, (data, queue))
 
-    return Harness(maker(f"sqlite:///{path}", clock or SYSTEM), plant, clock=clock)
+    def age(holder: str) -> None:
+        with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
+            row = "UPDATE message SET data = CAST(? || substr(data, 2) AS BLOB) WHERE holder = (SELECT id FROM holder WHERE name = ?)"
+            connection.execute(row, (NEWER, holder))
+
+    return Harness(maker(f"sqlite:///{path}", clock or SYSTEM), plant, age, clock=clock)
 
 
 def redis(request: pytest.FixtureRequest, live: bool) -> Harness:
@@ -66,11 +77,19 @@ def redis(request: pytest.FixtureRequest, live: bool) -> Harness:
             client.sadd(keys.queues, queue)
             client.rpush(keys.root + b"r:5:" + queue.encode(), data)
 
+    def age(holder: str) -> None:
+        with closing(Redis.from_url(server.url)) as client:
+            key = keys.held(holder)
+            for name, value in client.hgetall(key).items():
+                if b":" in name:
+                    at = 1 + value[0]
+                    client.hset(key, name, value[:at] + NEWER + value[at + 1 :])
+
     def flush() -> None:
         with closing(Redis.from_url(server.url)) as client:
             client.flushdb()
 
-    return Harness(maker(server.url, SYSTEM, app), plant, close=flush)
+    return Harness(maker(server.url, SYSTEM, app), plant, age, close=flush)
 
 
 BROKERS = {"memory": memory, "sqlite": sqlite, "redis": redis}

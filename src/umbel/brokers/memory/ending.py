@@ -63,8 +63,10 @@ def return_in_front(store: Store, rows: list[Row], now: int) -> list[Removed]:
     """Put back uncharged, in the order given, apart from cancelled ones, which are dropped and named."""
     back, removed = [], []
     for row in rows:
-        envelope = envelope_of(row)
-        if envelope.flags & CANCELLED:
+        envelope = row.read()
+        if envelope is None:  # a newer release handed it out: its counters and flags are not ours to read
+            back.append(row)
+        elif envelope.flags & CANCELLED:
             removed.append(drop_cancelled(store, envelope, now))
         else:
             store.records.pending(envelope.id)
@@ -77,7 +79,10 @@ def retire(store: Store, holding: Holding, blamed: Blame | None, reason: str, no
     """All that a dead holder held. ``Retired.removed`` has every one that left, the blamed one too if it was cancelled."""
     answer, back = Retired(0, None, []), []
     for receipt, row in holding.held.items():
-        envelope = envelope_of(row)
+        envelope = row.read()
+        if envelope is None:
+            back.append(row)
+            continue
         if blamed is not None and receipt == blamed.receipt:
             if blamed.outcome is not None:
                 _note(answer, apply(store, row, blamed.outcome, now))
@@ -121,7 +126,10 @@ def rescue(store: Store, now: int, done: Maintained) -> None:
             store.gone.add(name)
             store.lost.setdefault(worker, []).append(name)
             for row in holding.held.values():
-                envelope = envelope_of(row)
+                envelope = row.read()
+                if envelope is None:
+                    back.append(row)
+                    continue
                 envelope.losses += 1
                 envelope.flags |= ALONE
                 rewrite(row, envelope)

@@ -98,7 +98,7 @@ def put_back_all(store: Store, rows: Iterable[Row], now: int) -> tuple[int, list
     """Back in front, uncharged, apart from cancelled ones, which are dropped: (how many are back, which were dropped)."""
     back, removed = 0, []
     for row in rows:
-        if is_cancelled(row.data):
+        if is_cancelled(row.data) and row.readable():
             removed.append(drop(store, row, "cancelled", now))
         else:
             put_back(store, row)

@@ -85,7 +85,7 @@ def retire(store: Store, holder: str, blamed: Blame | None, reason: str, now: in
     for row in rows:
         if blamed is not None and row.slot == wanted:
             _blame(store, row, blamed, reason, answer, now)
-        elif blamed is None and row.envelope().flags & LOST_DEAD:
+        elif blamed is None and (envelope := row.readable()) and envelope.flags & LOST_DEAD:
             answer.removed.append(ending.bury(store, row, "worker_lost", now, reason.encode()))
         else:
             back.append(row)
@@ -102,7 +102,10 @@ def _blame(store: Store, row: Row, blamed: Blame, reason: str, answer: Retired, 
         else:
             answer.blamed = removed
         return
-    envelope = row.envelope()
+    envelope = row.readable()
+    if envelope is None:
+        answer.returned += _back(store, [row], answer.removed, now)
+        return
     envelope.crashes += 1
     envelope.flags |= ALONE
     row = ending.rewrite(store, row, envelope)
@@ -168,8 +171,10 @@ def rescue(store: Store, done: Maintained, now: int, limit: int) -> None:
 
 
 def _rescue_one(store: Store, row: Row, done: Maintained, now: int) -> int:
-    """1 if it is ready again, 0 if it left."""
-    envelope = row.envelope()
+    """1 if it is ready again, 0 if it left. What a newer release handed out goes back uncharged: its counters are not ours to read."""
+    envelope = row.readable()
+    if envelope is None:
+        return _back(store, [row], done.expired, now)
     envelope.losses += 1
     envelope.flags |= ALONE
     row = ending.rewrite(store, row, envelope)

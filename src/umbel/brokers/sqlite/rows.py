@@ -31,12 +31,17 @@ class Row(NamedTuple):
         """The envelope with all hand-overs counted. Raises ``WireError`` for bytes that are none."""
         return read(self.data, self.name, self.handed)
 
+    def readable(self) -> Envelope | None:
+        """The envelope, or None for bytes that this release cannot read: a newer one may have handed them out."""
+        try:
+            return self.envelope()
+        except WireError:
+            return None
+
     def id(self) -> str:
         """Its id, or nothing if it cannot be read."""
-        try:
-            return self.envelope().id
-        except WireError:
-            return ""
+        envelope = self.readable()
+        return envelope.id if envelope else ""
 
     def removed(self, reason: str) -> Removed:
         return Removed(self.id(), self.name, reason)

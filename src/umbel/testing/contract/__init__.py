@@ -22,7 +22,7 @@ from .enqueue import TestEnqueue, TestExplicitIds, TestHostile, TestOpen, TestWh
 from .exchange import TestAdmit, TestFence, TestOutcomes, TestSequence, TestVerdicts
 from .harness import Harness
 from .inspects import TestBrowse, TestCancel, TestDeadLetters, TestFind, TestPause, TestWorkers
-from .leases import TestGiveBack, TestLeave, TestRenew, TestRescue, TestResume, TestRetire
+from .leases import TestGiveBack, TestLeave, TestNewerFormat, TestRenew, TestRescue, TestResume, TestRetire
 from .machine import TestMachine
 from .queues import TestPruning, TestPurge, TestStats
 from .remembers import TestAwaitRecord, TestKeeping, TestRecords, TestReport
@@ -47,6 +47,7 @@ __all__ = [
     "TestKeeping",
     "TestLeave",
     "TestMachine",
+    "TestNewerFormat",
     "TestOpen",
     "TestOrder",
     "TestOutcomes",

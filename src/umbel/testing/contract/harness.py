@@ -41,18 +41,28 @@ class Plant(Protocol):
     def __call__(self, queue: str, data: bytes) -> None: ...
 
 
+class Age(Protocol):
+    """Makes all that a holder holds messages of a newer format: 0x63 as their first byte."""
+
+    def __call__(self, holder: str) -> None: ...
+
+
 class Harness:
     """One fresh store, as many handles on it as a test asks for, and its time.
 
     ``clock`` is the hand-moved clock that the store was given, or None where the store has a clock of its own; then
-    ``advance`` really waits. ``plant`` writes raw bytes, since no verb lets anybody store what cannot be read.
+    ``advance`` really waits. ``plant`` writes raw bytes, since no verb lets anybody store what cannot be read; ``age(holder)``
+    makes what a holder holds a message of a format that no release here reads, as a newer worker's would be.
     """
 
-    def __init__(self, make: Make, plant: Plant, *, clock: ManualClock | None = None, close: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, make: Make, plant: Plant, age: Age, *, clock: ManualClock | None = None, close: Callable[[], None] | None = None
+    ) -> None:
         self._make = make
         self._close = close
         self._opened: list[Broker] = []
         self.plant = plant
+        self.age = age
         self.clock = clock
 
     def broker(self, **changes: Any) -> Broker:

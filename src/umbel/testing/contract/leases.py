@@ -244,6 +244,40 @@ class TestLeave:
         assert harness.broker().leave("nobody").returned == 0
 
 
+class TestNewerFormat:
+    """A newer worker may hold what this release cannot read; whoever cleans up after it must not stumble, nor touch it."""
+
+    def test_rescued_as_it_is_and_the_round_goes_on(self, harness: Harness) -> None:
+        broker = harness.broker()
+        broker.enqueue([*several(2), envelope("mine", "r", expires=1)])
+        Hand(broker).claim(2)
+        harness.age("w1.a")
+        Hand(broker, "w2.a", "w2")
+        harness.lapse(broker, "w1")
+        done = broker.maintain(rescue=True)
+        assert done.rescued == [("w1", 2)] and done.buried == []
+        assert counts(broker) == (2, 0, 0, 0)
+        assert counts(broker, "r") == (0, 0, 0, 0), "the rest of the round was done too"
+
+    @pytest.mark.parametrize("blamed", [True, False])
+    def test_back_as_it_is_when_its_holder_is_retired(self, harness: Harness, blamed: bool) -> None:
+        broker = harness.broker()
+        broker.enqueue(several(2))
+        held = Hand(broker).claim(2)
+        harness.age("w1.a")
+        answer = broker.retire("w1.a", Blame(held[0].receipt) if blamed else None, "killed")
+        assert (answer.returned, answer.blamed, answer.removed) == (2, None, [])
+        assert counts(broker) == (2, 0, 0, 0)
+
+    def test_back_when_its_worker_leaves(self, harness: Harness) -> None:
+        broker = harness.broker()
+        broker.enqueue(several(2))
+        Hand(broker).claim(2)
+        harness.age("w1.a")
+        assert broker.leave("w1").returned == 2
+        assert counts(broker) == (2, 0, 0, 0)
+
+
 class TestRescue:
     def test_only_when_asked(self, harness: Harness) -> None:
         broker = harness.broker()

@@ -10,8 +10,10 @@
 local root, held, now = KEYS[1], KEYS[2], server_now()
 local back, blamed, removed, returned = {}, {}, {}, 0
 
--- Counted against the message itself. Answers with what goes back in front, or nil.
+-- Counted against the message itself. Answers with what goes back in front, or nil. What a newer release handed out goes
+-- back as it is: its counters and flags are not ours to read.
 local function crashed(queue, m)
+  if not readable(m) then return m end
   m = raised(m, 8)
   local flags, limit, crashes = struct.unpack('>H', m, 3), string.byte(m, 6), string.byte(m, 8)
   local reason = nil
@@ -45,7 +47,7 @@ end
 
 -- With nobody to blame, nobody can tell whether one that must not run twice was begun.
 local function innocent(one)
-  if ARGV[3] == '' and bit.band(struct.unpack('>H', one[2], 3), LOST_DEAD) ~= 0 then
+  if ARGV[3] == '' and readable(one[2]) and bit.band(struct.unpack('>H', one[2], 3), LOST_DEAD) ~= 0 then
     bury(root, now, one[1], one[2], 'worker_lost', ARGV[2])
     note(removed, one[1], one[2], 'worker_lost')
   else

@@ -33,7 +33,7 @@ local function split_cancelled(found, dropped)
   local back = {}
   for _, one in ipairs(found) do
     local queue, m = queue_and_message(one[4])
-    if bit.band(struct.unpack('>H', m, 3), CANCELLED) ~= 0 then
+    if readable(m) and bit.band(struct.unpack('>H', m, 3), CANCELLED) ~= 0 then
       note(dropped, queue, m, 'cancelled')
     else
       back[#back + 1] = {queue, m}
