@@ -1,6 +1,6 @@
 """Who waits for whom: tasks with an ETA, short tasks beside a very long one, tasks that become slow.
 
-``UMBEL_BENCH_LONG`` is how long the long task takes, in seconds (600).
+``BENCH_LONG`` is how long the long task takes, in seconds (600).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.stage import Stage
 
-LONG = float(os.environ.get("UMBEL_BENCH_LONG", "600"))
+LONG = float(os.environ.get("BENCH_LONG", "600"))
 SLOW = 0.9
 
 
@@ -23,7 +23,7 @@ def eta(stage: Stage, tasks: Any, count: int = 500, over: float = 25.0) -> str:
         for n in range(count):
             wait = 2 + over * n / count - (time.monotonic() - begun)
             due.append((time.monotonic() + wait) * 1e9)
-            tasks["noop"].apply_async((n,), countdown=wait)
+            tasks["mark"].apply_async((n,), countdown=wait)
         while len(stage.times()) < before + count:
             time.sleep(0.1)
     late = sorted((ran - planned) / 1e6 for ran, planned in zip(stage.times()[before:], due, strict=True))
@@ -36,7 +36,7 @@ def beside_a_long_one(stage: Stage, tasks: Any) -> str:
     for n in range(1000):
         if n == 500:
             tasks["sleep"].delay(LONG)
-        tasks["noop"].delay(n)
+        tasks["mark"].delay(n)
     with stage.worker(2):
         begun = time.monotonic()
         while len(stage.times()) < before + 1000:

@@ -11,9 +11,9 @@ from pathlib import Path
 from bench.stage import Stage
 
 
-def _cpu(session: int) -> float:
-    """Seconds of CPU that a process and its descendants have used."""
-    total, family = 0.0, {session}
+def family(root: int) -> set[int]:
+    """A process and its descendants."""
+    found = {root}
     for _ in range(3):
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -21,9 +21,15 @@ def _cpu(session: int) -> float:
                     stat = (entry / "stat").read_text().rpartition(")")[2].split()
                 except OSError:
                     continue
-                if int(stat[1]) in family:
-                    family.add(int(entry.name))
-    for pid in family:
+                if int(stat[1]) in found:
+                    found.add(int(entry.name))
+    return found
+
+
+def cpu_of(root: int) -> float:
+    """Seconds of CPU that a process and its descendants have used."""
+    total = 0.0
+    for pid in family(root):
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         total += (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
     return total
@@ -35,19 +41,19 @@ def main() -> list[str]:
         from bench.tasks import app
 
         app.conf.override(broker=stage.broker)
-        noop = app.tasks["noop"]
+        mark = app.tasks["mark"]
         begin = time.perf_counter()
         with stage.worker(2) as worker:
             ready = time.perf_counter() - begin
             time.sleep(1)
-            before = _cpu(worker.pid)
+            before = cpu_of(worker.pid)
             time.sleep(20)
-            idle = (_cpu(worker.pid) - before) / 20
+            idle = (cpu_of(worker.pid) - before) / 20
             waits = []
             for n in range(200):
                 time.sleep(0.05)
                 sent = time.monotonic_ns()
-                noop.delay(n)
+                mark.delay(n)
                 while len(times := stage.times()) <= n:
                     time.sleep(0.0005)
                 waits.append((times[-1] - sent) / 1e6)

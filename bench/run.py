@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-QUESTIONS = ["throughput", "enqueue", "idle"]
+QUESTIONS = ["throughput", "enqueue", "idle", "redis_rows"]
 
 if __name__ == "__main__":
     print(f"Python {platform.python_version()}, {platform.machine()}")

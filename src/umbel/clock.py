@@ -35,8 +35,7 @@ class SystemClock:
     def now(self) -> int:
         return time.time_ns() // 1_000_000
 
-    def monotonic(self) -> float:
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)  # read thrice a task: no frame of ours around it
 
     if hasattr(time, "CLOCK_BOOTTIME"):
 

@@ -168,22 +168,26 @@ class Emitter:
     def __init__(self) -> None:
         self._by_type: dict[type[Event], tuple[Subscriber, ...]] = {}
         self._found: dict[type[Event], tuple[Subscriber, ...]] = {}
+        self.heard = False
+        """Does anybody listen to anything?"""
 
     def subscribe(self, kind: type[E], subscriber: Callable[[E], object]) -> Callable[[], None]:
         """Call ``subscriber`` with each event of ``kind`` (and of its subclasses), in the thread where it happens, so it must
         be quick. Answers with a function that ends the subscription; twice is once."""
         self._by_type[kind] = (*self._by_type.get(kind, ()), subscriber)
         self._found = {}
+        self.heard = True
 
         def end() -> None:
             self._by_type[kind] = tuple(one for one in self._by_type[kind] if one is not subscriber)
             self._found = {}
+            self.heard = any(self._by_type.values())
 
         return end
 
     def wanted(self, kind: type[Event]) -> bool:
         """Does anybody listen? Ask before making an event where every microsecond counts."""
-        return bool(self._by_type) and bool(self._subscribers(kind))
+        return self.heard and bool(self._subscribers(kind))
 
     def emit(self, event: Event) -> None:
         """Tell all subscribers. Never raises."""

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..broker import WAIT_MAX, Broker
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 EXIT_FENCED = 4
 POKE = signal.SIGUSR2
 """Look at your slot: a command, or a soft limit. Tasks must leave this signal alone."""
+
+_LONG = 1.0
+"""Seconds of a run after which its child beats at once, and not only with its next batch."""
 
 log = logging.getLogger("umbel.worker")
 
@@ -128,31 +132,35 @@ class Child:
                 self.settler.flush()
             if not self.permits.take():
                 return self._taken_back(seq)
-            self._run(delivery, prepared)
-            if self.settler.due(self.clock.monotonic()):
+            if self.settler.due(self._run(delivery, prepared)):
                 self.settler.flush()
         return None
 
-    def _run(self, delivery: Delivery, prepared: Prepared | Outcome) -> None:
+    def _run(self, delivery: Delivery, prepared: Prepared | Outcome) -> float:
+        """Until its outcome is in the settler's hands; answers with the time then."""
         began = self.clock.monotonic()
         if not isinstance(prepared, Prepared):
             self.settler.add(delivery.receipt, prepared, began)
             self.teller.ended("?", delivery, prepared, 0.0)
-            return
+            return began
         name = prepared.task.name
         soft, hard = self._limits[name]
         self.slot.begin(delivery.receipt.index, began, soft, hard)
         reach("child.running")
-        self.teller.began(name, delivery)
+        if self.teller.heard:
+            self.teller.began(name, delivery)
         outcome = self.executor.run(prepared, self.slot.version)
         ended = self.clock.monotonic()
-        self.slot.beat(ended)  # first: after a run of minutes, the last beat would look like a stuck loop
+        if ended - began > _LONG:
+            self.slot.beat(ended)  # before the end is seen: after a run of minutes, the last beat would look like a stuck loop
         self.slot.end()
         self.settler.add(delivery.receipt, outcome, ended)
         self.claimer.ran(name, ended - began)
-        self.teller.ended(name, delivery, outcome, ended - began)
+        if self.teller.heard:
+            self.teller.ended(name, delivery, outcome, ended - began)
         if isinstance(outcome, Retry):
             reach("child.retrying")
+        return ended
 
     def _release(self, unbegun: list[Delivery]) -> None:
         """Give back what this child itself holds the permits of, or has granted none for."""
@@ -185,8 +193,9 @@ def _ignore(signum: int, frame: Any) -> None:
     """Not ``SIG_IGN``, which programs that a task starts would inherit: they could not be terminated."""
 
 
-def _let_go_of_signals() -> None:
+def _let_go(child: Child) -> None:
     """In a process that a task forks."""
+    child.executor.forked = True
     signal.set_wakeup_fd(-1)
     signal.signal(POKE, signal.SIG_IGN)
     if signal.getsignal(signal.SIGTERM) is _ignore:
@@ -198,13 +207,13 @@ def run_child(app: Umbel, holder: str, slot: ChildSlot, permits: Permits, life: 
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTSTP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # a terminal signals the whole group; only the supervisor decides
     signal.signal(signal.SIGTERM, _ignore)
-    os.register_at_fork(after_in_child=_let_go_of_signals)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True, chain=False)
     threading.Thread(target=_die_with, args=(life,), daemon=True, name="umbel-life").start()
     reach("child.born")
     broker = app.make_broker()
     child = Child(app, broker, holder, slot, permits, queues, strict)
+    os.register_at_fork(after_in_child=partial(_let_go, child))
     while True:
         try:
             broker.open()

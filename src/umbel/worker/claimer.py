@@ -26,8 +26,8 @@ class Claimer:
         """A run of ``task`` took ``span`` seconds."""
         mean = self._means.get(task)
         self._means[task] = span if mean is None else mean + (span - mean) * _WEIGHT
-        # A slow one counts at once, small ones win it back slowly: claiming too little costs less than hostages
-        self._recent = span if span > self._recent else self._recent + (span - self._recent) * _WEIGHT
+        recent = self._recent
+        self._recent = recent + (span - recent) * _WEIGHT if recent else span
 
     def is_slow(self, task: str) -> bool:
         """Is this task's mean unknown, or above ``SLOW``?"""

@@ -15,11 +15,10 @@ from struct import Struct
 from typing import NamedTuple
 
 SLOT_SIZE = 256
-_RUN = Struct("<QqiidddQ")  # version, batch seq, batch size, running index, batch since, hard, soft, version
-_STARTED = Struct("<d")
+_RUN = Struct("<QqiiddddQ")  # version, batch seq, batch size, running index, batch since, started, hard, soft, version
+_SPAN = Struct("<d")
 _INDEX = Struct("<i")
 _LONG = Struct("<q")
-_STARTED_AT = 64
 _INDEX_AT = 20
 _BEAT_AT = 72
 _SOFT_DONE_AT = 80
@@ -87,7 +86,7 @@ class Slots:
         """Make the slot ready for its next child. Supervisor."""
         at = number * SLOT_SIZE
         self._memory[at : at + SLOT_SIZE] = bytes(SLOT_SIZE)
-        _RUN.pack_into(self._memory, at, 0, 0, 0, -1, 0.0, 0.0, 0.0, 0)
+        _RUN.pack_into(self._memory, at, 0, 0, 0, -1, 0.0, 0.0, 0.0, 0.0, 0)
 
     def child(self, number: int) -> ChildSlot:
         return ChildSlot(self._memory, number * SLOT_SIZE)
@@ -97,11 +96,9 @@ class Slots:
     def running(self, number: int) -> Running | None:
         """What the child runs; None if it was just being written."""
         at = number * SLOT_SIZE
-        data = self._memory[at : at + 72]
-        first, seq, size, running, since, hard, soft, last = _RUN.unpack_from(data)
+        first, seq, size, running, since, started, hard, soft, last = _RUN.unpack(self._memory[at : at + _RUN.size])
         if first != last:
             return None
-        (started,) = _STARTED.unpack_from(data, _STARTED_AT)
         return Running(first, seq, size, running, since, started, soft, hard)
 
     def last_words(self, number: int) -> Running:
@@ -110,7 +107,7 @@ class Slots:
 
     def beat(self, number: int) -> float:
         """When the child last turned its loop (monotonic; 0: not yet)."""
-        (beat,) = _STARTED.unpack_from(self._memory, number * SLOT_SIZE + _BEAT_AT)
+        (beat,) = _SPAN.unpack_from(self._memory, number * SLOT_SIZE + _BEAT_AT)
         return float(beat)
 
     def soft_done(self, number: int) -> int:
@@ -147,13 +144,12 @@ class ChildSlot:
         """A batch of ``size`` deliveries was received; nothing of it is begun."""
         self._seq, self._size, self._since = seq, size, now
         self.version += 1
-        _RUN.pack_into(self._memory, self._at, self.version, seq, size, -1, now, 0.0, 0.0, self.version)
+        _RUN.pack_into(self._memory, self._at, self.version, seq, size, -1, now, 0.0, 0.0, 0.0, self.version)
 
     def begin(self, index: int, now: float, soft: float, hard: float) -> None:
         """The delivery at ``index`` of the batch begins; limits are spans in seconds, 0 for none."""
         self.version += 1
         version = self.version
-        _STARTED.pack_into(self._memory, self._at + _STARTED_AT, now)
         _RUN.pack_into(
             self._memory,
             self._at,
@@ -162,6 +158,7 @@ class ChildSlot:
             self._size,
             index,
             self._since,
+            now,
             now + hard if hard else 0.0,
             now + soft if soft else 0.0,
             version,
@@ -172,7 +169,7 @@ class ChildSlot:
         _INDEX.pack_into(self._memory, self._at + _INDEX_AT, -1)
 
     def beat(self, now: float) -> None:
-        _STARTED.pack_into(self._memory, self._at + _BEAT_AT, now)
+        _SPAN.pack_into(self._memory, self._at + _BEAT_AT, now)
 
     def soft_is_done(self, version: int) -> None:
         _LONG.pack_into(self._memory, self._at + _SOFT_DONE_AT, version)

@@ -47,11 +47,11 @@ class SoftLimit:
             return TaskInterrupted("the worker shuts down; this task will run again elsewhere")
         return SoftTimeLimitExceeded("the task's soft time limit is over")
 
-    def call(self, version: int, function: Callable[[], Any]) -> Any:
-        """Run ``function`` as the run ``version``, with what the handler may raise in it."""
+    def call(self, version: int, function: Callable[..., Any], *args: Any) -> Any:
+        """``function(*args)`` as the run ``version``, with what the handler may raise in it."""
         try:
             self._armed = version
-            return function()
+            return function(*args)
         finally:
             # The handler may still raise at this line; it disarms first, so it does so once, and within this call
             self._armed = 0

@@ -32,6 +32,11 @@ class Teller:
         self._clock = clock
         self._lines = log.isEnabledFor(logging.INFO)
 
+    @property
+    def heard(self) -> bool:
+        """Is there anybody to tell? Asked twice a task, so that silence costs next to nothing."""
+        return self._lines or self._events.heard
+
     def began(self, name: str, delivery: Delivery) -> None:
         """A run begins."""
         e = delivery.envelope

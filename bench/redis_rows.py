@@ -1,0 +1,121 @@
+"""The Redis rows: a worker and its callers beside what Redis does bare, measured in turns within one run."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.bare_redis import client, loop_rate, put_rate
+from bench.idle import cpu_of, family
+from bench.stage import Stage
+from bench.throughput import rate
+from tests.servers import RedisServer
+
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+
+
+def _flushed(url: str) -> None:
+    client(url).flushall()
+
+
+def throughput(url: str) -> str:
+    """No-op tasks of a worker with two children, and the bare loop of two processes, in turns."""
+    ours, bare = [], []
+    for _ in range(ROUNDS):
+        _flushed(url)
+        bare.append(loop_rate(url, 300_000))
+        _flushed(url)
+        ours.append(rate(2, 200_000, url))
+    share = statistics.median(o / b for o, b in zip(ours, bare, strict=True))
+    return (
+        f"no-op tasks, 2 children: {statistics.median(ours):,.0f}/s ({min(ours):,.0f} to {max(ours):,.0f}); bare loop "
+        f"{statistics.median(bare):,.0f}/s ({min(bare):,.0f} to {max(bare):,.0f}); {share:.1%} of it"
+    )
+
+
+def calls(url: str) -> str:
+    """``delay()`` beside a bare script that stores the same bytes; ``delay_many()``."""
+    from bench.tasks import app
+
+    app.conf.override(broker=url)
+    noop = app.tasks["noop"]
+    noop.delay(0)
+    ours, bare = [], []
+    for _ in range(ROUNDS * 3):
+        began = time.perf_counter()
+        for n in range(3000):
+            noop.delay(n)
+        ours.append(3000 / (time.perf_counter() - began))
+        bare.append(put_rate(url, b"x" * 90, 3000))
+    share = statistics.median(o / b for o, b in zip(ours, bare, strict=True))
+    bulk = []
+    for _ in range(ROUNDS):
+        _flushed(url)
+        began = time.perf_counter()
+        noop.delay_many((n,) for n in range(300_000))
+        bulk.append(300_000 / (time.perf_counter() - began))
+    app.close()
+    return (
+        f"delay(): {statistics.median(ours):,.0f}/s, {share:.1%} of a bare EVALSHA with as many bytes ({statistics.median(bare):,.0f}/s); "
+        f"delay_many(): {statistics.median(bulk):,.0f}/s"
+    )
+
+
+def idle(url: str) -> str:
+    """Commands, CPU and memory of an idle worker, and how soon it wakes."""
+    _flushed(url)
+    stage, server = Stage(url), client(url)
+    try:
+        from bench.tasks import app
+
+        app.conf.override(broker=url)
+        mark = app.tasks["mark"]
+        with stage.worker(2) as worker:
+            time.sleep(2)
+            cpu, commands = cpu_of(worker.pid), int(server.info("stats")["total_commands_processed"])
+            time.sleep(20)
+            spent = (cpu_of(worker.pid) - cpu) / 20
+            asked = (int(server.info("stats")["total_commands_processed"]) - commands - 1) / 20
+            shared = sum(pss(pid) for pid in family(worker.pid))
+            waits = wake_ups(stage, mark.delay)
+        app.close()
+    finally:
+        stage.close()
+    return (
+        f"idle worker, 2 children: {asked:.2f} commands/s in all, {spent:.2%} CPU, PSS {shared:.0f} MB; wake-up p50 "
+        f"{waits[len(waits) // 2]:.2f} ms, p99 {waits[len(waits) * 99 // 100]:.2f} ms"
+    )
+
+
+def wake_ups(stage: Stage, send: Callable[[int], object], count: int = 300) -> list[float]:
+    """Ms from just before the call to the task's first line, sorted."""
+    waits = []
+    for n in range(count):
+        time.sleep(0.02)
+        sent = time.monotonic_ns()
+        send(n)
+        while len(times := stage.times()) <= n:
+            time.sleep(0.0003)
+        waits.append((times[-1] - sent) / 1e6)
+    return sorted(waits)
+
+
+def pss(pid: int) -> float:
+    """Proportional set size in MB."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def main() -> list[str]:
+    with tempfile.TemporaryDirectory() as folder, RedisServer(Path(folder)) as server:
+        return [measure(server.url) for measure in (throughput, calls, idle)]
+
+
+if __name__ == "__main__":
+    print("\n".join(main()))
