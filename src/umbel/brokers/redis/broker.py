@@ -15,8 +15,8 @@ from ...broker import (
     Broker,
     BrokerSettings,
     Capabilities,
-    Command,
     Exchanged,
+    Facet,
     Maintained,
     QueueStats,
     Receipted,
@@ -29,25 +29,33 @@ from ...envelope import Delivery, Envelope, Receipt
 from ...errors import BrokerError, Fenced, SequenceError, StoreUnusable
 from . import replies, scripts
 from .connection import Address, Line
+from .inspection import RedisInspects
 from .keys import Keys, queue_bytes
+from .remember import RedisRemembers
 from .runs import Argument, SettleArguments, field, outcome_arguments, runs
 from .waiting import Waiter
 
 _OLDEST_SERVER = (6, 2)
+_PURGED_AT_ONCE = 1000
+"""Messages of a queue with tracked ones, whose records are written one by one."""
 
 
-class RedisBroker(Broker):
+class RedisBroker(RedisInspects, RedisRemembers, Broker):
     """A store on one Redis primary. Two connections: one for everything, one that waits."""
 
-    capabilities = Capabilities(name="redis")
+    capabilities = Capabilities(name="redis", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS)))
 
     def __init__(self, url: str, settings: BrokerSettings, clock: Clock) -> None:
         self._keys = Keys(settings.app)
         self._dedupe_ms = int(settings.dedupe_ttl * 1000)
+        self._record_ms = int(settings.record_ttl * 1000)
         self._dead_bytes = settings.dead_letter_bytes
         self._dead_ms = int(settings.dead_letter_ttl * 1000)
         address = Address(url, settings.app)
         self._line = Line(address)
+        self._clock = clock
+        self._heard: dict[str, int] = {}
+        """Worker to the number of the last command that it was told, with a reply that came."""
         self._waiter = Waiter(address, self._line, self._keys, clock)
         self._queue_names: dict[tuple[str, ...], list[bytes]] = {}
         self._opened = False
@@ -86,7 +94,7 @@ class RedisBroker(Broker):
         if not envelopes:
             return []
         keys = self._keys
-        duplicates = line.run(scripts.ENQUEUE, 2, keys.root, keys.queues, self._dedupe_ms, *runs(envelopes))
+        duplicates = line.run(scripts.ENQUEUE, 2, keys.root, keys.queues, self._dedupe_ms, self._record_ms, *runs(envelopes))
         answers = [Receipted(e.id) for e in envelopes]
         for position in duplicates:
             id = envelopes[position - 1].id
@@ -114,7 +122,7 @@ class RedisBroker(Broker):
         line, keys = self._open_line(), self._keys
         names = self._names(queues)
         arguments = SettleArguments(holder, settles)
-        plain_at = 7 + len(names)
+        plain_at = 8 + len(names)
         answer = line.run(
             scripts.EXCHANGE_THEN if arguments.carries else scripts.EXCHANGE,
             4,
@@ -125,6 +133,7 @@ class RedisBroker(Broker):
             seq,
             limit,
             self._dedupe_ms,
+            self._record_ms,
             plain_at,
             plain_at + len(arguments.plain),
             arguments.order,
@@ -165,15 +174,13 @@ class RedisBroker(Broker):
 
     def renew(self, worker: str, ttl: float, about: bytes = b"") -> Renewed:
         keys = self._keys
+        fixed = (keys.workers, keys.about, keys.lost(worker), keys.commands(worker))
         now, known, lost, commands = self._open_line().run(
-            scripts.RENEW, 4, keys.workers, keys.about, keys.lost(worker), keys.commands(worker), worker, int(ttl * 1000), about
+            scripts.RENEW, len(fixed), *fixed, worker, int(ttl * 1000), about, self._heard.get(worker, 0)
         )
-        return Renewed(
-            now=now,
-            lost=sorted(map(replies.text, lost)),
-            known=bool(known),
-            commands=[Command(replies.text(commands[i]), replies.message_id(commands[i + 1])) for i in range(0, len(commands), 2)],
-        )
+        if commands:
+            self._heard[worker] = int(commands[-1])
+        return Renewed(now=now, lost=sorted(map(replies.text, lost)), known=bool(known), commands=replies.commands(commands))
 
     def give_back(self, holder: str, receipts: Sequence[Receipt]) -> int:
         fields = list(dict.fromkeys(field(receipt) for receipt in receipts if receipt.holder == holder))
@@ -224,7 +231,14 @@ class RedisBroker(Broker):
         return sorted(found, key=lambda one: one.queue)
 
     def purge(self, queue: str) -> int:
-        return int(self._open_line().run(scripts.PURGE, 1, self._keys.root, queue_bytes(queue)))
+        line, name = self._open_line(), queue_bytes(queue)
+        total, left, most = 0, 1, 0
+        while left > 0 and total <= most:
+            # what comes in meanwhile may be removed too, but is not waited for
+            count, left = line.run(scripts.PURGE, 1, self._keys.root, name, _PURGED_AT_ONCE)
+            total += count
+            most = most or total + left
+        return total
 
 
 def _not_exchanged(answer: list[Any], holder: str, seq: int) -> NoReturn:

@@ -14,7 +14,7 @@ key (after the root)  type    what
 ``about``             hash    worker to what it said of itself
 ``w:WORKER``          set     its holders
 ``lost:WORKER``       set     holders that were taken from it; kept for a day
-``c:WORKER``          list    commands that go with its next heartbeat
+``c:WORKER``          zset    commands by number, told with each heartbeat until one says that they were heard
 ``h:HOLDER``          hash    worker, last sequence, verdicts; one field for each delivery
 ``k:HOLDER``          zset    receipts that were taken from it, by sequence: the last thousand
 ``gone``              zset    names of holders that ended, by time; kept for a day
@@ -25,10 +25,14 @@ key (after the root)  type    what
 ``buried``            hash    queue to how many dead letters
 ``deadsize``          string  bytes in ``dead``
 ``paused``            set     queues that give nothing
-``tombs``             set     ids of plain messages that were cancelled while they waited
+``tombs``             set     queues that have tombstones
+``z:QUEUE``           zset    tombstones: ids of messages that were cancelled while they stood ready, by time
+``m:ID``              hash    the record of a tracked message: see ``lua/parts/record.lua``
+``n:ID``              stream  its news, for who waits: one entry at the end, kept for a minute
+``recorded``          set     queues that ever had a tracked message
 ====================  ======  ==============================================================================
 
-Room is kept for what is not here yet: lanes (``l:``), groups (``g:``), flows (``f:``), records (``m:``), ticks (``ticks``).
+Room is kept for what is not here yet: lanes (``l:``), groups (``g:``), flows (``f:``), ticks (``ticks``).
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ _QUEUE_MAX = 255
 class Keys:
     """The keys of one app, as bytes."""
 
-    __slots__ = ("about", "buried", "died", "gone", "ids", "paused", "queues", "root", "workers")
+    __slots__ = ("about", "buried", "dead", "died", "gone", "ids", "paused", "queues", "root", "workers")
 
     def __init__(self, app: str) -> None:
         # a closing brace in the app's name would end the hash tag early
@@ -51,6 +55,7 @@ class Keys:
         self.about = self.root + b"about"
         self.gone = self.root + b"gone"
         self.ids = self.root + b"ids"
+        self.dead = self.root + b"dead"
         self.died = self.root + b"died"
         self.buried = self.root + b"buried"
         self.paused = self.root + b"paused"
@@ -75,6 +80,13 @@ class Keys:
 
     def commands(self, worker: str) -> bytes:
         return self.root + b"c:" + worker.encode()
+
+    def record(self, id: bytes) -> bytes:
+        """``id`` as stored."""
+        return self.root + b"m:" + id
+
+    def news(self, id: bytes) -> bytes:
+        return self.root + b"n:" + id
 
 
 def queue_bytes(queue: str) -> bytes:

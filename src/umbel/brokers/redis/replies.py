@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ...broker import Removed, Verdict
+from ...broker import Command, Removed, Verdict
 from ...envelope import Delivery, Envelope, Receipt, id_text, unpack
 from ...errors import WireError
+from ...facets import Listed, Place, State
 
 _VERDICTS = {ord("w"): Verdict.WON, ord("s"): Verdict.SUPERSEDED, ord("a"): Verdict.ABSENT}
+
+STATES = {
+    b"S": State.SCHEDULED,
+    b"P": State.PENDING,
+    b"B": State.STARTED,
+    b"R": State.RETRY,
+    b"D": State.SUCCESS,
+    b"F": State.FAILURE,
+    b"V": State.REVOKED,
+    b"X": State.EXPIRED,
+}
+"""The letters of ``lua/parts/record.lua``."""
 
 
 def verdicts(letters: bytes) -> list[Verdict]:
@@ -23,6 +36,12 @@ def message_id(stored: bytes) -> str:
 def removed(flat: Sequence[bytes]) -> list[Removed]:
     """id, queue, reason, and again."""
     return [Removed(message_id(flat[i]), text(flat[i + 1]), text(flat[i + 2])) for i in range(0, len(flat), 3)]
+
+
+def commands(flat: Sequence[bytes]) -> list[Command]:
+    """Words and number, and again. The words: what to do, and an id as stored."""
+    split = (flat[i].split(b" ", 1) for i in range(0, len(flat), 2))
+    return [Command(text(do), message_id(id)) for do, id in split]
 
 
 def text(name: bytes) -> str:
@@ -40,11 +59,26 @@ def envelope(value: bytes, queues: dict[bytes, str]) -> Envelope:
     queue = queues.get(name)
     if queue is None:
         queue = queues[name] = text(name)
+    # The claim looks at the same bytes with the same rules: what cannot be read here was changed by somebody else.
+    return shown(value[end:], queue)
+
+
+def shown(message: bytes, queue: str) -> Envelope:
+    """A packed envelope; of one that cannot be read its bytes as the body, and an empty id."""
     try:
-        return unpack(value[end:], queue)
+        return unpack(message, queue)
     except WireError:
-        # The claim looks at the same bytes with the same rules, so this is a change in the store made by somebody else.
-        return Envelope("", queue, value[end:])
+        return Envelope("", queue, message)
+
+
+def letter(value: bytes) -> Listed:
+    """A dead letter as it is kept: see ``lua/parts/bury.lua``."""
+    end = 9 + value[8]
+    queue = text(value[9:end])
+    begin, end = end + 1, end + 1 + value[end]
+    reason, size = text(value[begin:end]), int.from_bytes(value[end : end + 4], "big")
+    error, message = value[end + 4 : end + 4 + size], value[end + 4 + size :]
+    return Listed(shown(message, queue), Place.DEAD, died=int.from_bytes(value[:8], "big"), reason=reason, error=error)
 
 
 def deliveries(holder: str, seq: int, values: Sequence[bytes], indexes: Iterable[int] | None = None) -> list[Delivery]:

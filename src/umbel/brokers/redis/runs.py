@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from ...broker import MAX_THEN, Settle
 from ...envelope import EXPLICIT, TRACKED, Envelope, Extra, Receipt, id_bytes, pack
-from ...errors import NotSupported
+from ...errors import NotSupported, WireError
 from ...outcome import Dead, Done, Dropped, Outcome, Released, Retry
 from .keys import queue_bytes
 
@@ -28,8 +28,6 @@ _FACET_OF_EXTRA = {
 
 def check_supported(envelope: Envelope) -> None:
     """Raise ``NotSupported`` for an envelope that needs what this broker does not have."""
-    if envelope.flags & TRACKED:
-        raise NotSupported(f"the redis broker does not support 'remembers', which message {envelope.id} asks for (its task is tracked)")
     for tag in envelope.extras or ():
         if tag in _FACET_OF_EXTRA:
             raise NotSupported(f"the redis broker does not support '{_FACET_OF_EXTRA[Extra(tag)]}', which message {envelope.id} asks for")
@@ -42,17 +40,18 @@ def runs(envelopes: Iterable[Envelope]) -> list[Argument]:
     run: tuple[str, int, str] | None = None
     begun = 0
     for e in envelopes:
-        if e.flags & TRACKED or e.extras:
+        if e.extras:
             check_supported(e)
-        kind = "x" if e.flags & EXPLICIT else "s" if e.due > 0 or e.after > 0 else "r"
+        kind = "m" if e.flags & TRACKED else "x" if e.flags & EXPLICIT else "s" if e.due > 0 or e.after > 0 else "r"
         if run != (e.queue, e.priority, kind):
             _end_run(arguments, begun, run)
             run = (e.queue, e.priority, kind)
             arguments += (queue_bytes(e.queue), _priority(e), kind, 0)
             begun = len(arguments)
         if kind == "x":
-            packed_id, raw = id_bytes(e.id)
-            arguments.append((b"r" if raw else b"t") + packed_id)
+            arguments.append(_stored(e.id))
+        elif kind == "m":
+            arguments.append(int(bool(e.flags & EXPLICIT)))
         if kind != "r":
             arguments += (e.due, e.after)
         arguments.append(pack(e))
@@ -60,7 +59,20 @@ def runs(envelopes: Iterable[Envelope]) -> list[Argument]:
     return arguments
 
 
-_WIDTHS = {"r": 1, "s": 3, "x": 4}
+_WIDTHS = {"r": 1, "s": 3, "x": 4, "m": 4}
+
+
+def _stored(id: str) -> bytes:
+    packed, raw = id_bytes(id)
+    return (b"r" if raw else b"t") + packed
+
+
+def stored_id(id: str) -> bytes | None:
+    """An id as the scripts know it, a letter before it that says how to read it (r: raw, t: text); None if it is nobody's."""
+    try:
+        return _stored(id)
+    except (WireError, UnicodeEncodeError):
+        return None
 
 
 def _end_run(arguments: list[Argument], begun: int, run: tuple[str, int, str] | None) -> None:
@@ -83,14 +95,14 @@ def field(receipt: Receipt) -> str:
 def outcome_arguments(outcome: Outcome) -> tuple[Argument, Argument, Argument]:
     """kind, a, b: see ``lua/parts/outcome.lua``."""
     match outcome:
-        case Done():
-            return "D", b"", b""
-        case Dropped():
-            return "X", b"", b""
+        case Done(result):
+            return ("D", b"", b"") if result is None else ("V", result, b"")
+        case Dropped(reason, error):
+            return "X", reason, error
         case Dead(reason, error):
             return "B", reason, error
-        case Retry(after):
-            return "R", max(after, 0), b""
+        case Retry(after, error):
+            return "R", max(after, 0), error
         case Released(after, _, parked):
             return "F", max(after, 0), int(parked)
 
@@ -116,7 +128,7 @@ class SettleArguments:
             receipt = settle.receipt
             if receipt[0] != holder:
                 letters.append("f")
-            elif unlike and not settle.then and type(settle.outcome) is Done:
+            elif unlike and not settle.then and type(settle.outcome) is Done and settle.outcome.result is None:
                 letters.append("p")
                 self.plain.append(f"{receipt[1]}:{receipt[2]}")
             else:

@@ -47,7 +47,26 @@ MAINTAIN = Script("maintain")
 STATS = Script("stats")
 PURGE = Script("purge")
 
-ALL = (ENQUEUE, EXCHANGE, EXCHANGE_THEN, ADMIT, RENEW, WAITING, RING, GIVE_BACK, RETIRE, LEAVE, MAINTAIN, STATS, PURGE)
+CANCEL = Script("cancel")
+CANCEL_HELD = Script("cancel_held")
+FIND = Script("find")
+SEARCH = Script("search")
+BROWSE_READY = Script("browse_ready")
+BROWSE_SCHEDULED = Script("browse_scheduled")
+BROWSE_DEAD = Script("browse_dead")
+WORKERS = Script("workers")
+REDRIVE = Script("redrive")
+FORGET_DEAD = Script("forget_dead")
+PAUSE = Script("pause")
+UNPAUSE = Script("unpause")
+LOOK = Script("look")
+REPORT = Script("report")
+FORGET = Script("forget")
+
+_CORE = (ENQUEUE, EXCHANGE, EXCHANGE_THEN, ADMIT, RENEW, WAITING, RING, GIVE_BACK, RETIRE, LEAVE, MAINTAIN, STATS, PURGE)
+_INSPECTS = (CANCEL, CANCEL_HELD, FIND, SEARCH, BROWSE_READY, BROWSE_SCHEDULED, BROWSE_DEAD, WORKERS, REDRIVE, FORGET_DEAD, PAUSE, UNPAUSE)
+_REMEMBERS = (LOOK, REPORT, FORGET)
+ALL = (*_CORE, *_INSPECTS, *_REMEMBERS)
 
 
 @cache

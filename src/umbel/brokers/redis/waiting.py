@@ -54,6 +54,16 @@ class Waiter:
             if self._token():
                 return True
 
+    def news(self, key: bytes, after: bytes, timeout: float) -> bytes | None:
+        """Block until the stream ``key`` has an entry after the one called ``after``: its name, or None after ``timeout`` (s).
+
+        A stream is read, not taken from, so one entry wakes everybody; and whoever begins late finds it there.
+        """
+        self._line.send("XREAD", "COUNT", 1, "BLOCK", max(1, int(timeout * 1000)), "STREAMS", key, after)
+        self._answered(timeout, None)
+        reply = self._ended()
+        return None if reply is None else reply[0][1][0][0]
+
     def _answered(self, span: float, stop: int | None) -> bool:
         """True when the reply is there, False when ``stop`` is readable and it is not."""
         poll = select.poll()
@@ -79,14 +89,18 @@ class Waiter:
                 self._main.run(RING, 1, self._keys.root, queue)
 
     def _token(self) -> bool:
+        return self._ended() is not None
+
+    def _ended(self) -> Any:
+        """The reply to a blocking command."""
         try:
             reply: Any = self._line.read()
         except ReplyLost as exc:
-            raise BrokerUnreachable(str(exc)) from exc  # a token is all that can be lost, and it is made good
+            raise BrokerUnreachable(str(exc)) from exc  # a token is all that can be lost, and it is made good; news stay
         if isinstance(reply, Exception):
             self._line.drop()
             raise BrokerUnreachable(f"redis ended a wait: {reply}") from reply
-        return reply is not None
+        return reply
 
     def _next_claimable(self, queues: Sequence[bytes]) -> float | None:
         """Seconds until something is claimable; None if nothing is to be."""

@@ -1,23 +1,26 @@
 -- Settle what is finished and claim more: the hot path.
 -- KEYS  1 root · 2 workers (zset) · 3 the holder's hash h:HOLDER · 4 what was taken from it, k:HOLDER (zset)
--- ARGV  1 sequence · 2 limit · 3 dedupe ms · 4 index of the first plain settle · 5 index of the first other settle ·
---       6 the caller's order of its settles: p plain, o other, f of another holder; '' for all of them plain
---       7 … queues to claim from, in order · plain settles: fields of deliveries that are done, nothing else to do ·
+-- ARGV  1 sequence · 2 limit · 3 dedupe ms · 4 ms that a record is kept after its end · 5 index of the first plain settle ·
+--       6 index of the first other settle ·
+--       7 the caller's order of its settles: p plain, o other, f of another holder; '' for all of them plain
+--       8 … queues to claim from, in order · plain settles: fields of deliveries that are done, without a result ·
 --       other settles: field, kind, a, b, number of `then` arguments, those (see parts/outcome.lua, parts/accept.lua)
--- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE queues ids serial paused tombs dead died buried deadsize
+-- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE queues ids serial paused tombs z:QUEUE dead died buried
+--                 deadsize recorded m:ID n:ID
 -- Returns {'FENCED'} not admitted · {'LATE'} lease ended · {'SEQUENCE', last} ·
 --         {'OK', verdicts (w won, s superseded, a absent; in the caller's order), next due in ms or -1, now,
 --          dropped (id, queue, reason …), deliveries (as kept: queue, envelope), their indexes (only when repeated)}
 -- Cost: O(settles + claimed), at most 1,000 promoted and 1,000 dropped. Runs over `maxmemory`, unless it carries `then`.
--- @include clock route ring place bury accept outcome promote holder
+-- @include clock route record ring place bury accept outcome promote holder
 local root, held, taken = KEYS[1], KEYS[3], KEYS[4]
-local seq, limit, dedupe_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local plain_at, other_at = tonumber(ARGV[4]), tonumber(ARGV[5])
+local seq, limit, dedupe_ms, record_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local plain_at, other_at, order = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+local FIRST_QUEUE = 8
 local now = server_now()
 local MAX_STEP = 1000
 local SOON = 5000
 
-local state = redis.call('HMGET', held, 'w', 's', 'v', 'd')
+local state = redis.call('HMGET', held, 'w', 's', 'v', 'd', 'm')
 if not state[1] then return {'FENCED'} end
 local lease = redis.call('ZSCORE', KEYS[2], state[1])
 if not lease then return {'FENCED'} end
@@ -29,7 +32,7 @@ end
 
 local function repeated()
   local due, values, indexes = nil, {}, {}
-  for i = 7, plain_at - 1 do
+  for i = FIRST_QUEUE, plain_at - 1 do
     local first = redis.call('ZRANGE', root .. 's:' .. ARGV[i], 0, 0, 'WITHSCORES')
     if first[2] and (not due or tonumber(first[2]) < due) then due = tonumber(first[2]) end
   end
@@ -57,6 +60,8 @@ end
 redis.call('HDEL', held, 'd')
 
 local dropped, verdicts = {}, {}
+-- Has this holder ever been handed a tracked message? Nobody else's settles are looked into.
+local recorded = state[5]
 
 local function missing(field)
   return redis.call('ZSCORE', taken, field) and 's' or 'a'
@@ -67,7 +72,12 @@ local function settle_plain()
     local to = math.min(from + CHUNK - 1, other_at - 1)
     local there = redis.call('HMGET', held, unpack(ARGV, from, to))
     for i = 1, #there do
-      verdicts[#verdicts + 1] = there[i] and 'w' or missing(ARGV[from + i - 1])
+      local value = there[i]
+      verdicts[#verdicts + 1] = value and 'w' or missing(ARGV[from + i - 1])
+      if value and recorded then
+        local _, m = queue_and_message(value)
+        if is_tracked(m) then record_end(root, now, m, SUCCESS, '', '') end
+      end
     end
     redis.call('HDEL', held, unpack(ARGV, from, to))
   end
@@ -86,7 +96,7 @@ local function settle_others()
       local queue, m = queue_and_message(value)
       local reason = apply_outcome(root, now, queue, m, kind, a, b)
       if reason then note(dropped, queue, m, reason) end
-      if extra > 0 then accept(root, now, ARGV, at + 5, at + 4 + extra, dedupe_ms) end
+      if extra > 0 then accept(root, now, ARGV, at + 5, at + 4 + extra, dedupe_ms, record_ms) end
     end
     at = at + 5 + extra
   end
@@ -94,9 +104,9 @@ end
 
 -- Kept and answered in the order that was asked in, so that a repetition needs no settles to answer the same.
 local function in_callers_order()
-  if ARGV[6] == '' then return table.concat(verdicts) end
+  if order == '' then return table.concat(verdicts) end
   local plain, other, ordered = 0, other_at - plain_at, {}
-  for letter in string.gmatch(ARGV[6], '.') do
+  for letter in string.gmatch(order, '.') do
     if letter == 'p' then
       plain = plain + 1
       ordered[#ordered + 1] = verdicts[plain]
@@ -113,31 +123,44 @@ end
 -- Claiming -----------------------------------------------------------------------------------------------------------
 
 local hold, values, drops, over = {}, {}, 0, false
-local tombs
+local holder, tombs, graves = string.sub(held, #root + 3), false, nil
 
-local function hand_out(prefix, m)
+local function hand_out(prefix, m, special)
   local value = prefix .. string.sub(m, 1, 13) .. struct.pack('>I4', math.min(struct.unpack('>I4', m, 14) + 1, 0xFFFFFFFF))
     .. string.sub(m, 18)
-  hold[#hold + 1] = seq .. ':' .. #values
+  local field = seq .. ':' .. #values
+  hold[#hold + 1] = field
   hold[#hold + 1] = value
   values[#values + 1] = value
+  if special ~= 0 and is_tracked(m) then
+    record_started(root, now, m, holder, field)
+    if not recorded then
+      recorded = '1'
+      hold[#hold + 1] = 'm'
+      hold[#hold + 1] = recorded
+    end
+  end
 end
 
--- Why it is not to be handed out at all, or nil and whether it goes out alone.
+-- Why it is not to be handed out at all, or nil and those of its flags that make handing it out special.
 local function refusal(queue, m)
   local flags = readable(m)
   if not flags then
     bury(root, now, queue, m, 'unreadable', '')
     return 'unreadable'
   end
+  -- Whoever cancelled it has written its record.
+  if graves and redis.call('ZREM', graves, id_of(m)) == 1 then return 'cancelled' end
   local expires = struct.unpack('>I8', m, 26)
-  if expires > 0 and expires <= now then return 'expired' end
-  if tombs and redis.call('HDEL', root .. 'tombs', id_of(m)) == 1 then return 'cancelled' end
-  return nil, bit.band(flags, HANDED_ALONE) ~= 0
+  if expires > 0 and expires <= now then
+    if is_tracked(m) then record_end(root, now, m, EXPIRED, 'expired', '') end
+    return 'expired'
+  end
+  return nil, bit.band(flags, SPECIAL)
 end
 
 local function holds_nothing()
-  return #values == 0 and redis.call('HLEN', held) <= 3
+  return #values == 0 and redis.call('HLEN', held) <= (state[5] and 4 or 3)
 end
 
 -- Take from one list; true if the queue's claim ends here.
@@ -150,15 +173,15 @@ local function claim_list(key, queue, prefix)
     local want = flags and bit.band(flags, HANDED_ALONE) ~= 0 and 1 or limit - #values
     local batch = redis.call('LPOP', key, math.min(want, MAX_STEP))
     for i, m in ipairs(batch) do
-      local reason, alone = refusal(queue, m)
+      local reason, special = refusal(queue, m)
       if reason then
         note(dropped, queue, m, reason)
         drops = drops + 1
-      elseif not alone then
-        hand_out(prefix, m)
+      elseif special <= TRACKED then
+        hand_out(prefix, m, special)
       else
         local given = holds_nothing()
-        if given then hand_out(prefix, m) end
+        if given then hand_out(prefix, m, special) end
         local rest = {}
         for j = #batch, i + (given and 1 or 0), -1 do rest[#rest + 1] = batch[j] end
         if #rest > 0 then redis.call('LPUSH', key, unpack(rest)) end
@@ -183,12 +206,14 @@ end
 local function claim_queue(queue)
   local keys, prefix = keys_of(queue), string.char(#queue) .. queue
   local stopped = false
+  graves = tombs and redis.call('SISMEMBER', root .. 'tombs', queue) == 1 and root .. 'z:' .. queue or nil
   for _, key in ipairs(keys) do
     if claim_list(key, queue, prefix) then
       stopped = true
       break
     end
   end
+  if graves and redis.call('EXISTS', graves) == 0 then redis.call('SREM', root .. 'tombs', queue) end
   -- Whoever leaves something behind wakes the next one; whoever leaves nothing takes the token with him.
   if stopped and redis.call('EXISTS', unpack(keys)) > 0 then
     ring(root, queue)
@@ -200,7 +225,7 @@ end
 local function claim()
   local budget, due, soonest = MAX_STEP, nil, nil
   local before = #dropped
-  for i = 7, plain_at - 1 do
+  for i = FIRST_QUEUE, plain_at - 1 do
     local moved, _, next = promote(root, now, ARGV[i], budget, dropped)
     budget = budget - moved
     if next and (not due or next < due) then due, soonest = next, ARGV[i] end
@@ -208,7 +233,7 @@ local function claim()
   drops = (#dropped - before) / 3
   tombs = redis.call('EXISTS', root .. 'tombs') == 1
   local paused = redis.call('EXISTS', root .. 'paused') == 1
-  for i = 7, plain_at - 1 do
+  for i = FIRST_QUEUE, plain_at - 1 do
     local queue = ARGV[i]
     if not (paused and redis.call('SISMEMBER', root .. 'paused', queue) == 1) then
       if #values < limit and not over then

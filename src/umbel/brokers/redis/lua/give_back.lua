@@ -1,9 +1,9 @@
 -- Put deliveries that were never begun back in front of their queues.
 -- KEYS  1 root · 2 the holder's hash h:HOLDER · 3 what was taken from it, k:HOLDER (zset, by sequence)
 -- ARGV  fields `sequence:index`
--- Made from root: r:PRIORITY:QUEUE (list) · t:QUEUE (list)
+-- Made from root: r:PRIORITY:QUEUE (list) · t:QUEUE (list) · m:ID n:ID
 -- Returns how many went back. Cost: O(n log n).
--- @include route ring place holder
+-- @include clock route record ring place holder
 local found = {}
 for _, field in ipairs(ARGV) do
   local value = redis.call('HGET', KEYS[2], field)
@@ -17,5 +17,5 @@ by_receipt(found)
 for _, one in ipairs(found) do redis.call('ZADD', KEYS[3], one[1], one[3]) end
 -- A trace of the last thousand tells `superseded` from `absent`; older ones have been answered long ago.
 redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -1001)
-place_in_front(KEYS[1], split_cancelled(found, {}))
+place_in_front(KEYS[1], split_cancelled(KEYS[1], server_now(), found, {}))
 return #found

@@ -1,13 +1,15 @@
 -- One bounded round of maintenance: promote, drop, rescue, prune.
 -- KEYS  1 root · 2 workers (zset) · 3 about (hash) · 4 queues (set) · 5 ids (zset) · 6 died (zset) · 7 gone (zset)
 -- ARGV  1 '1' to rescue · 2 most bytes of dead letters · 3 most age of a dead letter, ms
--- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE · w:WORKER lost:WORKER c:WORKER · h:HOLDER k:HOLDER · serial dead buried deadsize
+-- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE · w:WORKER lost:WORKER c:WORKER · h:HOLDER k:HOLDER · serial dead buried deadsize ·
+--                 m:ID n:ID · tombs z:QUEUE
 -- Returns {promoted, {id, queue, reason … dropped}, {worker, messages given back …}, {id, queue, reason … buried},
 --          pruned, trimmed, 1 if a bound was reached}
 -- Cost: O(queues) and at most about 1,000 messages of each kind.
--- @include clock route ring place bury promote holder
+-- @include clock route record ring place bury promote holder
 local root, now = KEYS[1], server_now()
 local MAX_STEP, DAY = 1000, 86400000
+local TOMB_MS = 30 * DAY
 local promoted, pruned, trimmed, more = 0, 0, 0, 0
 local dropped, rescued, buried = {}, {}, {}
 
@@ -20,7 +22,11 @@ local function drop_expired(queue, budget)
       local expires = struct.unpack('>I8', m, 26)
       if expires == 0 or expires > now then break end
       redis.call('LPOP', key)
-      note(dropped, queue, m, 'expired')
+      if redis.call('ZREM', root .. 'z:' .. queue, id_of(m)) == 1 then
+        note(dropped, queue, m, 'cancelled')
+      else
+        drop(root, now, dropped, queue, m, 'expired')
+      end
       budget = budget - 1
       m = redis.call('LINDEX', key, 0)
     end
@@ -53,7 +59,7 @@ local function lost(queue, m)
 end
 
 local function rescue_holder(holder, worker)
-  local back, charged = split_cancelled(deliveries_of(root .. 'h:' .. holder), dropped), {}
+  local back, charged = split_cancelled(root, now, deliveries_of(root .. 'h:' .. holder), dropped), {}
   forget_holder(root, now, holder, worker)
   redis.call('SADD', root .. 'lost:' .. worker, holder)
   redis.call('PEXPIRE', root .. 'lost:' .. worker, DAY)
@@ -112,10 +118,25 @@ local function prune_dead()
   end
 end
 
+-- Tombstones are of messages that stand ready: where none does, none is needed.
+local function prune_tombs()
+  for _, queue in ipairs(redis.call('SMEMBERS', root .. 'tombs')) do
+    local graves, waits = root .. 'z:' .. queue, 0
+    for priority = 0, 9 do waits = waits + redis.call('EXISTS', ready_key(root, queue, priority)) end
+    if waits > 0 then
+      pruned = pruned + redis.call('ZREMRANGEBYSCORE', graves, '-inf', now - TOMB_MS)
+    else
+      redis.call('UNLINK', graves)
+    end
+    if redis.call('EXISTS', graves) == 0 then redis.call('SREM', root .. 'tombs', queue) end
+  end
+end
+
 -- The first write is one that is never refused for lack of room, and no later one of the script is then.
 redis.call('ZREMRANGEBYSCORE', KEYS[7], '-inf', now - DAY)
 pruned = prune(KEYS[5], now)
 prune_dead()
 promote_all()
+prune_tombs()
 if ARGV[1] == '1' then rescue() end
 return {promoted, dropped, rescued, buried, pruned, trimmed, more}

@@ -1,14 +1,51 @@
--- Remove all that is ready or scheduled in a queue.
+-- Remove what is ready or scheduled in a queue: all of it, or, where tracked messages have ever been, some of it.
 -- KEYS  1 root
--- ARGV  1 queue
--- Made from root: r:PRIORITY:QUEUE (list) · s:QUEUE (zset) · t:QUEUE (list)
--- Returns how many. Cost: O(1); the memory is freed in the background.
-local root, queue = KEYS[1], ARGV[1]
-local keys, count = {root .. 's:' .. queue, root .. 't:' .. queue}, redis.call('ZCARD', root .. 's:' .. queue)
-for priority = 0, 9 do
-  local key = root .. 'r:' .. priority .. ':' .. queue
-  count = count + redis.call('LLEN', key)
-  keys[#keys + 1] = key
+-- ARGV  1 queue · 2 most messages to look at
+-- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE z:QUEUE · recorded tombs (sets) · m:ID n:ID
+-- Returns {how many, how many are left}; cancelled ones were gone already and are not counted.
+-- Cost: O(1) for a queue without tracked messages, the memory is freed in the background; else O(messages looked at).
+-- @include clock route record
+local root, queue, budget, now = KEYS[1], ARGV[1], tonumber(ARGV[2]), server_now()
+local schedule, graves = root .. 's:' .. queue, root .. 'z:' .. queue
+local count = 0
+
+local function size_of(key)
+  return redis.call(key == schedule and 'ZCARD' or 'LLEN', key)
 end
-redis.call('UNLINK', unpack(keys))
-return count
+
+local function purged(m)
+  if redis.call('ZREM', graves, id_of(m)) == 1 then return end
+  if is_tracked(m) and readable(m) then record_end(root, now, m, REVOKED, 'purged', '') end
+  count = count + 1
+end
+
+local function empty_some(key)
+  local some
+  if key == schedule then
+    some = redis.call('ZRANGE', key, 0, budget - 1)
+    redis.call('ZREMRANGEBYRANK', key, 0, budget - 1)
+    for _, member in ipairs(some) do purged(string.sub(member, 7)) end
+  else
+    some = redis.call('LPOP', key, budget) or {}
+    for _, m in ipairs(some) do purged(m) end
+  end
+  budget = budget - #some
+end
+
+local keys, left = {schedule}, 0
+for priority = 0, 9 do keys[#keys + 1] = root .. 'r:' .. priority .. ':' .. queue end
+if redis.call('SISMEMBER', root .. 'recorded', queue) == 1 then
+  for _, key in ipairs(keys) do
+    if budget > 0 then empty_some(key) end
+    left = left + size_of(key)
+  end
+else
+  for _, key in ipairs(keys) do count = count + size_of(key) end
+  count = count - redis.call('ZCARD', graves)
+  redis.call('UNLINK', unpack(keys))
+end
+if left == 0 then
+  redis.call('UNLINK', graves, root .. 't:' .. queue)
+  redis.call('SREM', root .. 'tombs', queue)
+end
+return {count, left}

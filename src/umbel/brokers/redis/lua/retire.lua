@@ -3,10 +3,10 @@
 -- ARGV  1 holder · 2 error to keep with a crash's dead letter · 3 field of the delivery to blame, or ''
 --       4 kind of its outcome, or '' for a crash · 5 a · 6 b (see parts/outcome.lua)
 -- Made from root: k:HOLDER (zset) · w:WORKER (set) · gone (zset) · r:PRIORITY:QUEUE s:QUEUE t:QUEUE serial dead died
---                 buried deadsize
+--                 buried deadsize · m:ID n:ID
 -- Returns {how many went back, {id, queue, reason of the blamed one if it died}, {id, queue, reason … removed}}
 -- Cost: O(n log n) of what it held.
--- @include clock route ring place bury outcome holder
+-- @include clock route record ring place bury outcome holder
 local root, held, now = KEYS[1], KEYS[2], server_now()
 local back, blamed, removed, returned = {}, {}, {}, 0
 
@@ -18,7 +18,7 @@ local function crashed(queue, m)
   local flags, limit, crashes = struct.unpack('>H', m, 3), string.byte(m, 6), string.byte(m, 8)
   local reason = nil
   if bit.band(flags, CANCELLED) ~= 0 then
-    note(removed, queue, m, 'cancelled')
+    drop(root, now, removed, queue, m, 'cancelled')
     return nil
   elseif bit.band(flags, LOST_DEAD) ~= 0 then
     reason = 'worker_lost'
@@ -66,7 +66,7 @@ for _, one in ipairs(found) do
     m = crashed(queue, m)
     if m then go_back({queue, m}) end
   else
-    for _, other in ipairs(split_cancelled({one}, removed)) do innocent(other) end
+    for _, other in ipairs(split_cancelled(root, now, {one}, removed)) do innocent(other) end
   end
 end
 place_in_front(root, back)

@@ -1,6 +1,6 @@
 -- How every queue stands.
 -- KEYS  1 root · 2 queues (set) · 3 workers (zset) · 4 buried (hash) · 5 paused (set)
--- Made from root: r:PRIORITY:QUEUE s:QUEUE · w:WORKER · h:HOLDER
+-- Made from root: r:PRIORITY:QUEUE s:QUEUE z:QUEUE · w:WORKER · h:HOLDER · tombs (set)
 -- Returns {now, {queue, ready, scheduled, leased, dead, paused (0 or 1), enqueued ms of the oldest at a list's head or -1} …}
 -- Cost: O(queues + leased). Writes nothing.
 -- @include clock
@@ -16,8 +16,10 @@ for _, worker in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
     end
   end
 end
+local tombs = redis.call('EXISTS', root .. 'tombs') == 1
 for _, queue in ipairs(redis.call('SMEMBERS', KEYS[2])) do
-  local ready, oldest = 0, nil
+  -- what is cancelled lies there until its turn comes, and counts no more
+  local ready, oldest = tombs and -redis.call('ZCARD', root .. 'z:' .. queue) or 0, nil
   for priority = 0, 9 do
     local key = root .. 'r:' .. priority .. ':' .. queue
     local count = redis.call('LLEN', key)
@@ -29,7 +31,7 @@ for _, queue in ipairs(redis.call('SMEMBERS', KEYS[2])) do
     end
   end
   answer[#answer + 1] = {
-    queue, ready, redis.call('ZCARD', root .. 's:' .. queue), leased[queue] or 0,
+    queue, math.max(ready, 0), redis.call('ZCARD', root .. 's:' .. queue), leased[queue] or 0,
     tonumber(redis.call('HGET', KEYS[4], queue) or 0), redis.call('SISMEMBER', KEYS[5], queue), oldest or -1,
   }
 end

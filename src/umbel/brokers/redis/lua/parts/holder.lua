@@ -1,6 +1,6 @@
 -- A holder's hands: the hash h:HOLDER. Needs: place.
--- Fields: w its worker, s its last sequence number, v that exchange's verdicts, d what it dropped (if anything), and one
--- field `sequence:index` for each delivery.
+-- Fields: w its worker, s its last sequence number, v that exchange's verdicts, d what it dropped (if anything), m once it
+-- was handed a tracked message, and one field `sequence:index` for each delivery.
 
 local function by_receipt(found)
   table.sort(found, function(x, y)
@@ -29,12 +29,12 @@ local function forget_holder(root, now, holder, worker)
 end
 
 -- Sort what a holder has left behind into what goes back (answered, in order) and what was cancelled (noted).
-local function split_cancelled(found, dropped)
+local function split_cancelled(root, now, found, dropped)
   local back = {}
   for _, one in ipairs(found) do
     local queue, m = queue_and_message(one[4])
     if readable(m) and bit.band(struct.unpack('>H', m, 3), CANCELLED) ~= 0 then
-      note(dropped, queue, m, 'cancelled')
+      drop(root, now, dropped, queue, m, 'cancelled')
     else
       back[#back + 1] = {queue, m}
     end

@@ -1,23 +1,38 @@
--- Apply an outcome to a message that has left its holder's hands. Needs: route, place, bury.
--- kind, a, b:  D done · X dropped · B dead (reason, error) · R retry (after ms) · F released (after ms, '1' if parked)
+-- Apply an outcome to a message that has left its holder's hands. Needs: route, record, place, bury.
+-- kind, a, b:  D done · V done (result) · X dropped (reason, error) · B dead (reason, error) · R retry (after ms, error) ·
+--              F released (after ms, '1' if parked)
 -- Answers with the reason if the message went another way than the outcome says.
 local function apply_outcome(root, now, queue, m, kind, a, b)
-  if kind == 'D' or kind == 'X' then return nil end
+  local recorded = is_tracked(m)
+  if kind == 'D' or kind == 'V' then
+    if recorded then record_end(root, now, m, SUCCESS, '', '', kind == 'V' and a or nil) end
+    return nil
+  end
+  if kind == 'X' then
+    if recorded then record_end(root, now, m, a == 'expired' and EXPIRED or REVOKED, a, b) end
+    return nil
+  end
   if kind == 'B' then
     bury(root, now, queue, m, a, b)
     return nil
   end
-  if bit.band(struct.unpack('>H', m, 3), CANCELLED) ~= 0 then return 'cancelled' end
-  local after = tonumber(a)
+  if bit.band(struct.unpack('>H', m, 3), CANCELLED) ~= 0 then
+    if recorded then record_end(root, now, m, REVOKED, 'cancelled', '') end
+    return 'cancelled'
+  end
+  local due = now + tonumber(a)
   if kind == 'R' then
-    place(root, now, queue, now + after, with_attempt(m))
+    m = with_attempt(m)
+    local number = place(root, now, queue, due, m)
+    if recorded then record_waits(root, m, due, number, b) end
+    return nil
+  end
+  if b == '1' then m = with_parked(m, now) end
+  if due > now then
+    local number = place(root, now, queue, due, m)
+    if recorded then record_waits(root, m, due, number) end
   else
-    if b == '1' then m = with_parked(m, now) end
-    if after > 0 then
-      place(root, now, queue, now + after, m)
-    else
-      place_in_front(root, {{queue, m}})
-    end
+    place_in_front(root, {{queue, m}})
   end
   return nil
 end

@@ -1,5 +1,5 @@
 -- Where a message stands: in a ready list (behind or in front), in its queue's schedule, or in a holder's hands.
--- Needs: ring, route.
+-- Needs: ring, route, record.
 
 -- `unpack` fails near 8,000 values, and a long one holds the server's memory twice.
 local CHUNK = 1000
@@ -13,27 +13,31 @@ local SERIAL = 6
 
 local function schedule(root, queue, due, m)
   local key = root .. 's:' .. queue
-  local serial = struct.pack('>I6', redis.call('INCR', root .. 'serial'))
+  local number = redis.call('INCR', root .. 'serial')
   local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-  redis.call('ZADD', key, due, serial .. m)
+  redis.call('ZADD', key, due, struct.pack('>I6', number) .. m)
   if not first[2] or due < tonumber(first[2]) then ring(root, queue) end
+  return number
 end
 
--- Behind what waits, now or at `due`.
+-- Behind what waits, now or at `due`; answers with its number in the schedule, or nil.
 local function place(root, now, queue, due, m)
   if due > now then
-    schedule(root, queue, due, m)
+    return schedule(root, queue, due, m)
   else
     redis.call('RPUSH', ready_key(root, queue, priority_of(m)), m)
     ring(root, queue)
   end
+  return nil
 end
 
--- In front of what waits; `list` holds {queue, message} in the order in which they shall be claimed.
+-- In front of what waits; `list` holds {queue, message} in the order in which they shall be claimed, all of them
+-- out of somebody's hands.
 local function place_in_front(root, list)
   local groups, order = {}, {}
   for i = #list, 1, -1 do
     local queue, m = list[i][1], list[i][2]
+    if is_tracked(m) then record_pending(root, m) end
     local key = ready_key(root, queue, priority_of(m))
     local group = groups[key]
     if not group then
@@ -63,4 +67,10 @@ local function note(list, queue, m, reason)
   list[#list + 1] = id_of(m)
   list[#list + 1] = queue
   list[#list + 1] = reason
+end
+
+-- It is gone, and its record says why.
+local function drop(root, now, list, queue, m, reason)
+  if is_tracked(m) then record_end(root, now, m, reason == 'expired' and EXPIRED or REVOKED, reason, '') end
+  note(list, queue, m, reason)
 end

@@ -1,4 +1,4 @@
--- Move what is due in a queue's schedule behind what is ready there. Needs: route, place.
+-- Move what is due in a queue's schedule behind what is ready there. Needs: route, record, place.
 -- At most `budget` messages; answers with how many left the schedule, how many of them became ready, and the time of the
 -- next one (nil: none). Those that expired while they waited are noted in `dropped` instead.
 local function promote(root, now, queue, budget, dropped)
@@ -12,10 +12,12 @@ local function promote(root, now, queue, budget, dropped)
   local groups, count = {}, 0
   for _, member in ipairs(members) do
     local m = string.sub(member, SERIAL + 1)
-    local expires = readable(m) and struct.unpack('>I8', m, 26) or 0
+    local flags = readable(m)
+    local expires = flags and struct.unpack('>I8', m, 26) or 0
     if expires > 0 and expires <= now then
-      note(dropped, queue, m, 'expired')
+      drop(root, now, dropped, queue, m, 'expired')
     else
+      if flags and bit.band(flags, TRACKED) ~= 0 then record_pending(root, m) end
       local priority = priority_of(m)
       local group = groups[priority]
       if not group then

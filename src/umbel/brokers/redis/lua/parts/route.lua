@@ -1,8 +1,10 @@
 -- The route of a packed envelope (umbel/envelope.py), read and changed at fixed offsets and never parsed any further.
 -- Lua counts from 1: what stands at offset n of that table is byte n + 1 here.
 local HEAD = 41
-local LOST_DEAD, ALONE, CANCELLED, RAW_ID, EXTRA = 0x0004, 0x0008, 0x0010, 0x4000, 0x8000
+local LOST_DEAD, ALONE, CANCELLED, RAW_ID, EXTRA, TRACKED = 0x0004, 0x0008, 0x0010, 0x4000, 0x8000, 0x0001
 local HANDED_ALONE = LOST_DEAD + ALONE
+-- Those that make a hand-over more than a move: none of them is set on the plain path. TRACKED is the lowest bit.
+local SPECIAL = HANDED_ALONE + TRACKED
 
 -- Is it UTF-8 as Python's strict decoder has it: no overlong form, no surrogate, nothing above U+10FFFF?
 local function is_text(s)

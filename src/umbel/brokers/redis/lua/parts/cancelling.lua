@@ -1,0 +1,25 @@
+-- Cancelling, by where the message stands. Needs: route, record, place.
+
+-- It stands ready, where removing it would mean reading the whole list: whoever claims next leaves it out, and counts it.
+local function cancel_ready(root, now, queue, id)
+  redis.call('ZADD', root .. 'z:' .. queue, now, id)
+  redis.call('SADD', root .. 'tombs', queue)
+end
+
+-- It is in somebody's hands: it will not run again. Its worker is told with the next heartbeat, if `terminate`.
+local function cancel_held(root, holder, field, value, id, terminate)
+  local held = root .. 'h:' .. holder
+  local queue, m = queue_and_message(value)
+  redis.call('HSET', held, field, string.char(#queue) .. queue .. with_flag(m, CANCELLED))
+  local worker = redis.call('HGET', held, 'w')
+  if terminate and worker then
+    local commands = root .. 'c:' .. worker
+    redis.call('ZADD', commands, redis.call('INCR', root .. 'serial'), 'cancel ' .. id)
+    redis.call('PEXPIRE', commands, 86400000)
+  end
+end
+
+-- Its record says so at once. Only for one that was waiting.
+local function cancelled_record(root, now, m)
+  if is_tracked(m) then record_end(root, now, m, REVOKED, 'cancelled', '') end
+end

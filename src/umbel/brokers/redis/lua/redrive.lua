@@ -1,0 +1,28 @@
+-- Make dead letters ready again, all counters begun anew, behind what waits.
+-- KEYS  1 root
+-- ARGV  1 ms that a record is kept after its end · 2 queue ('' for any) · 3 first rank ('' where names follow) ·
+--       4 last ms of dying · 5 … names
+-- Made from root: dead died buried deadsize · r:PRIORITY:QUEUE t:QUEUE · recorded m:ID n:ID
+-- Returns {how many, the rank to go on with or -1}. Unreadable ones stay: they would only come back.
+-- Cost: O(letters looked at), at most 1,000 where no names are given.
+-- @include clock route record ring place bury letters
+local root, now = KEYS[1], server_now()
+local args = {}
+for i = 2, #ARGV do args[#args + 1] = ARGV[i] end
+
+local function revived(m)
+  local flags = struct.unpack('>H', m, 3)
+  flags = flags - bit.band(flags, ALONE + CANCELLED)
+  return string.sub(m, 1, 2) .. struct.pack('>H', flags) .. string.sub(m, 5, 7) .. struct.pack('>BBI4I4', 0, 0, 1, 0)
+    .. string.sub(m, 18, 33) .. struct.pack('>I8', 0) .. string.sub(m, 42)
+end
+
+local count, next = each_letter(root, args, function(name, queue, m)
+  if not readable(m) then return false end
+  unbury(root, name)
+  m = revived(m)
+  place(root, now, queue, 0, m)
+  if is_tracked(m) then record_begin(root, now, queue, m, tonumber(ARGV[1])) end
+  return true
+end)
+return {count, next}

@@ -1,0 +1,63 @@
+-- Look for a message that has no record among those that wait in a queue, some of them at a time; cancel it if asked to.
+-- KEYS  1 root
+-- ARGV  1 id as stored · 2 '1' to cancel it · 3 queue · 4 list to look at: 0-9 ready ones of that priority, 10 scheduled ones ·
+--       5 how many of that list, from its end, were looked at already · 6 most to look at now
+-- Made from root: r:PRIORITY:QUEUE s:QUEUE z:QUEUE tombs m:ID n:ID
+-- Returns {'found', 'ready' or 'scheduled', due or '', envelope} · {'more', list, how many} · {} it is not there.
+-- Cost: O(messages looked at). From the end, since what leaves a list leaves it in front: nothing is passed by unseen.
+-- @include clock route record ring place cancelling
+local root, id, cancel, queue = KEYS[1], ARGV[1], ARGV[2] == '1', ARGV[3]
+local list, seen, budget = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local graves = root .. 'z:' .. queue
+local SCHEDULE = 10
+local name = string.sub(id, 2)
+
+local function is_it(m)
+  local head = string.byte(m, 2)
+  return head and string.sub(m, head + 2, head + 1 + #name) == name and id_of(m) == id
+end
+
+local function looked(key, command, strip)
+  while budget > 0 do
+    local some = redis.call(command, key, -seen - math.min(budget, 100), -seen - 1)
+    if #some == 0 then return nil end
+    for i = #some, 1, -1 do
+      if is_it(string.sub(some[i], strip + 1)) then return some[i] end
+    end
+    seen, budget = seen + #some, budget - #some
+  end
+  return nil
+end
+
+local function ready(m)
+  if redis.call('ZSCORE', graves, id) then return {} end
+  if cancel then
+    redis.call('HDEL', root .. 'm:' .. id, '') -- the first write, and one that is never refused for lack of room
+    cancel_ready(root, server_now(), queue, id)
+    cancelled_record(root, server_now(), m)
+  end
+  return {'found', 'ready', '', m}
+end
+
+local function scheduled(member)
+  local m, due = string.sub(member, SERIAL + 1), redis.call('ZSCORE', root .. 's:' .. queue, member)
+  if cancel then
+    redis.call('ZREM', root .. 's:' .. queue, member)
+    cancelled_record(root, server_now(), m)
+  end
+  return {'found', 'scheduled', due, m}
+end
+
+while list <= SCHEDULE do
+  local m
+  if list < SCHEDULE then
+    m = looked(ready_key(root, queue, list), 'LRANGE', 0)
+    if m then return ready(m) end
+  else
+    m = looked(root .. 's:' .. queue, 'ZRANGE', SERIAL)
+    if m then return scheduled(m) end
+  end
+  if budget <= 0 then return {'more', list, seen} end
+  list, seen = list + 1, 0
+end
+return {}
