@@ -50,17 +50,22 @@ def text(name: bytes) -> str:
 
 
 def envelope(value: bytes, queues: dict[bytes, str]) -> Envelope:
-    """A leased message as it is kept: length of the queue's name, the name, the packed envelope.
+    """A leased message as it is kept: length of the queue's name, the name, the packed envelope as it stood in its list.
 
-    ``queues`` is filled with the names met: one string for all messages of a queue.
+    ``queues`` is filled with the names met: one string for all messages of a queue. The hand-over is counted here.
     """
     end = value[0] + 1
     name = value[1:end]
     queue = queues.get(name)
     if queue is None:
         queue = queues[name] = text(name)
-    # The claim looks at the same bytes with the same rules: what cannot be read here was changed by somebody else.
-    return shown(value[end:], queue)
+    try:
+        found = unpack(value[end:], queue)
+    except WireError:
+        # The claim looks at the same bytes with the same rules: what cannot be read here was changed by somebody else.
+        return Envelope("", queue, value[end:])
+    found.delivery += 1
+    return found
 
 
 def shown(message: bytes, queue: str) -> Envelope:

@@ -123,35 +123,30 @@ end
 -- Claiming -----------------------------------------------------------------------------------------------------------
 
 local hold, values, drops, over = {}, {}, 0, false
+local receipts = ARGV[1] .. ':'
 local holder, tombs, graves = string.sub(held, #root + 3), false, nil
 
 local function hand_out(prefix, m, special)
-  local value = prefix .. string.sub(m, 1, 13) .. struct.pack('>I4', math.min(struct.unpack('>I4', m, 14) + 1, 0xFFFFFFFF))
-    .. string.sub(m, 18)
-  local field = seq .. ':' .. #values
-  hold[#hold + 1] = field
-  hold[#hold + 1] = value
-  values[#values + 1] = value
+  local count, value = #values, prefix .. m
+  local field = receipts .. count
+  hold[2 * count + 1] = field
+  hold[2 * count + 2] = value
+  values[count + 1] = value
   if special ~= 0 and is_tracked(m) then
     record_started(root, now, m, holder, field)
-    if not recorded then
-      recorded = '1'
-      hold[#hold + 1] = 'm'
-      hold[#hold + 1] = recorded
-    end
+    recorded = '1'
   end
 end
 
 -- Why it is not to be handed out at all, or nil and those of its flags that make handing it out special.
 local function refusal(queue, m)
-  local flags = readable(m)
+  local flags, expires = readable(m)
   if not flags then
     bury(root, now, queue, m, 'unreadable', '')
     return 'unreadable'
   end
   -- Whoever cancelled it has written its record.
   if graves and redis.call('ZREM', graves, id_of(m)) == 1 then return 'cancelled' end
-  local expires = struct.unpack('>I8', m, 26)
   if expires > 0 and expires <= now then
     if is_tracked(m) then record_end(root, now, m, EXPIRED, 'expired', '') end
     return 'expired'
@@ -253,6 +248,7 @@ settle_others()
 local due = claim()
 local said = in_callers_order()
 redis.call('HSET', held, 's', ARGV[1], 'v', said)
+if recorded and not state[5] then redis.call('HSET', held, 'm', recorded) end
 if #dropped > 0 then redis.call('HSET', held, 'd', cmsgpack.pack(dropped)) end
 for i = 1, #hold, CHUNK do
   redis.call('HSET', held, unpack(hold, i, math.min(i + CHUNK - 1, #hold)))

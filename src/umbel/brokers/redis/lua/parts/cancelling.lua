@@ -9,8 +9,8 @@ end
 -- It is in somebody's hands: it will not run again. Its worker is told with the next heartbeat, if `terminate`.
 local function cancel_held(root, holder, field, value, id, terminate)
   local held = root .. 'h:' .. holder
-  local queue, m = queue_and_message(value)
-  redis.call('HSET', held, field, string.char(#queue) .. queue .. with_flag(m, CANCELLED))
+  local at = 1 + string.byte(value, 1)
+  redis.call('HSET', held, field, string.sub(value, 1, at) .. with_flag(string.sub(value, at + 1), CANCELLED))
   local worker = redis.call('HGET', held, 'w')
   if terminate and worker then
     local commands = root .. 'c:' .. worker

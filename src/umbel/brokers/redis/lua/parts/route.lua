@@ -45,10 +45,10 @@ local function has_whole_extras(m, at)
   return true
 end
 
--- Will envelope.unpack read it? Answers with the flags, or nil.
+-- Will envelope.unpack read it? Answers with the flags and the expiry, or nil.
 local function readable(m)
   if #m <= HEAD then return nil end
-  local version, head, flags = struct.unpack('>BBH', m)
+  local version, head, flags, expires = struct.unpack('>BBHxxxxxxxxxxxxxxxxxxxxxI8', m)
   if version ~= 1 or head < HEAD then return nil end
   local size = string.byte(m, head + 1)
   if not size or size == 0 then return nil end
@@ -60,7 +60,7 @@ local function readable(m)
     return nil
   end
   if flags >= EXTRA and not has_whole_extras(m, stop) then return nil end
-  return flags
+  return flags, expires
 end
 
 -- Its id as stored, after one letter that says how to read it (r: raw UUID, t: text); '' for an unreadable one.
@@ -91,6 +91,11 @@ end
 local function with_attempt(m)
   local attempt = struct.unpack('>I4', m, 10)
   return string.sub(m, 1, 9) .. struct.pack('>I4', math.min(attempt + 1, 0xFFFFFFFF)) .. string.sub(m, 14)
+end
+
+local function with_delivery(m)
+  local delivery = struct.unpack('>I4', m, 14)
+  return string.sub(m, 1, 13) .. struct.pack('>I4', math.min(delivery + 1, 0xFFFFFFFF)) .. string.sub(m, 18)
 end
 
 -- The first time that it was parked stays.
