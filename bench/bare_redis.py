@@ -8,12 +8,13 @@ import time
 import redis
 
 BATCH = 100
-# Acknowledge what was had, take as much again and note it as held: what any queue that loses nothing has to do.
+# Acknowledge what was had by its receipts, take as much again and note it as held under new ones: what any queue that loses
+# nothing has to do.
 TAKE = """
-if #ARGV > 1 then redis.call('HDEL', KEYS[2], unpack(ARGV, 2)) end
+if #ARGV > 2 then redis.call('HDEL', KEYS[2], unpack(ARGV, 3)) end
 local got, held = redis.call('LPOP', KEYS[1], ARGV[1]) or {}, {}
 for i, m in ipairs(got) do
-  held[#held + 1] = i
+  held[#held + 1] = ARGV[2] .. i
   held[#held + 1] = m
 end
 if #held > 0 then redis.call('HSET', KEYS[2], unpack(held)) end
@@ -28,14 +29,15 @@ def client(url: str) -> redis.Redis:
 
 def _take_all(url: str, name: str, answer: multiprocessing.Queue[tuple[int, float, float]]) -> None:
     server = client(url)
-    sha, acknowledged, done, began = server.script_load(TAKE), list[int](), 0, time.perf_counter()
+    sha, acknowledged, done, turn, began = server.script_load(TAKE), list[str](), 0, 0, time.perf_counter()
     while True:
-        got = server.evalsha(sha, 2, "bare", f"bare-{name}", BATCH, *acknowledged)
+        turn += 1
+        got = server.evalsha(sha, 2, "bare", f"bare-{name}", BATCH, f"{turn}:", *acknowledged)
         done += len(got)
         if not got:
             answer.put((done, began, time.perf_counter()))
             return
-        acknowledged = list(range(1, len(got) + 1))
+        acknowledged = [f"{turn}:{i}" for i in range(1, len(got) + 1)]
 
 
 def loop_rate(url: str, count: int, size: int = 90, processes: int = 2) -> float:

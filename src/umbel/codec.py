@@ -67,6 +67,8 @@ class CallSignature:
         self._by_count: dict[int, Callable[[bytes | msgspec.Raw], tuple[Any, ...]]] = {}
         self._likely: Callable[[bytes | msgspec.Raw], tuple[Any, ...]] = _decode_tuple
         self._named: Callable[[bytes | msgspec.Raw], dict[str, Any]] = _decode_dict
+        self._whole: Callable[[bytes | msgspec.Raw], msgspec.Struct] | None = None
+        self._all_named = len(self.shape.keywords) if all(p.keyword for p in self.shape.positional) else -1
         self._each: dict[str, Callable[[bytes | msgspec.Raw], Any]] = {}
 
     # -- the caller's side
@@ -142,6 +144,8 @@ class CallSignature:
         Raises :class:`UnknownParameters` or :class:`BadArguments`, nothing else. With ``drop_unknown`` what the function
         does not know is left out.
         """
+        if k and not a and self._whole is not None and (named := self._by_name(k, self._whole)) is not None:
+            return (), named
         try:
             args: tuple[Any, ...] = self._decode_args(a, drop_unknown) if a else ()
             kwargs: dict[str, Any] = self._decode_kwargs(k, drop_unknown) if k else {}
@@ -152,6 +156,19 @@ class CallSignature:
         if not self.shape.accepts(args, kwargs):
             raise self._unknown(args, kwargs)
         return args, kwargs
+
+    def _by_name(self, k: bytes | msgspec.Raw, decode: Callable[[bytes | msgspec.Raw], msgspec.Struct]) -> dict[str, Any] | None:
+        """All arguments of a call by name, ten times as fast as the careful way; None for a call that does not fit, of which
+        the careful way says why."""
+        try:
+            found = msgspec.structs.asdict(decode(k))
+        except (*_UNFIT, msgspec.MsgspecError):
+            return None
+        for value in found.values():
+            if value is msgspec.UNSET:
+                found = {name: value for name, value in found.items() if value is not msgspec.UNSET}
+                break
+        return found if len(found) == self._all_named or self.shape.accepts((), found) else None
 
     def _decode_args(self, a: bytes | msgspec.Raw, drop_unknown: bool) -> tuple[Any, ...]:
         if self._types is None:
@@ -212,6 +229,10 @@ class CallSignature:
             fields = {name: types.of.get(name, Any) for name in shape.keywords}
             kind: Any = TypedDict("Keywords", fields, total=False)  # type: ignore[misc]  # made from what the function says
             self._named = decoder(kind).decode
+        if shape.keywords and not shape.varkw:
+            # a default is not looked at by the decoder, so it needs no place in the field's type
+            rows = [(name, types.of.get(name, Any), msgspec.UNSET) for name in shape.keywords]
+            self._whole = decoder(msgspec.defstruct("Keywords", rows, forbid_unknown_fields=True)).decode
         self._types = types
         self._likely = self._decoder_for(len(shape.positional))
         return types
