@@ -27,6 +27,7 @@ from .machine import TestMachine
 from .queues import TestPruning, TestPurge, TestStats
 from .remembers import TestAwaitRecord, TestKeeping, TestRecords, TestReport
 from .repeats import TestRepeating
+from .tracked import TestTrackedMachine
 from .waiting import TestWait, TestWaitAndPause
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "TestScheduled",
     "TestSequence",
     "TestStats",
+    "TestTrackedMachine",
     "TestUnreadable",
     "TestVerdicts",
     "TestWait",
