@@ -25,8 +25,9 @@ from .inspects import TestBrowse, TestCancel, TestDeadLetters, TestFind, TestPau
 from .leases import TestGiveBack, TestLeave, TestRenew, TestRescue, TestResume, TestRetire
 from .machine import TestMachine
 from .queues import TestPruning, TestPurge, TestStats
-from .remembers import TestAwaitRecord, TestKeeping, TestRecords, TestReport
+from .remembers import TestAwaitRecord, TestKeeping, TestManyRecords, TestRecords, TestReport, TestWhoWaits
 from .repeats import TestRepeating
+from .tombstones import TestManyDeadLetters, TestTombstones
 from .tracked import TestTrackedMachine
 from .waiting import TestWait, TestWaitAndPause
 
@@ -48,6 +49,8 @@ __all__ = [
     "TestKeeping",
     "TestLeave",
     "TestMachine",
+    "TestManyDeadLetters",
+    "TestManyRecords",
     "TestOpen",
     "TestOrder",
     "TestOutcomes",
@@ -64,11 +67,13 @@ __all__ = [
     "TestScheduled",
     "TestSequence",
     "TestStats",
+    "TestTombstones",
     "TestTrackedMachine",
     "TestUnreadable",
     "TestVerdicts",
     "TestWait",
     "TestWaitAndPause",
     "TestWhatTheBrokerLacks",
+    "TestWhoWaits",
     "TestWorkers",
 ]

@@ -23,7 +23,7 @@ STATES = {
     "ended": {State.FAILURE, State.REVOKED},
     "gone": {State.SUCCESS, State.REVOKED},
 }
-PLACES = {
+PLACES: dict[str, set[Place | None]] = {
     "waiting": {Place.READY, Place.SCHEDULED},
     "leased": {Place.LEASED},
     "dead": {Place.DEAD},
