@@ -122,6 +122,9 @@ class SettleArguments:
         """Do they bring new envelopes?"""
         self.order = ""
         """One letter for each settle, p, o or f; empty when all are plain."""
+        if (plain := _all_plain(holder, settles)) is not None:
+            self.plain = plain
+            return
         letters = []
         unlike = len({s.receipt for s in settles}) == len(settles)  # twice the same receipt: their order decides
         for settle in settles:
@@ -134,8 +137,7 @@ class SettleArguments:
             else:
                 letters.append("o")
                 self._add_other(settle)
-        if len(self.plain) < len(letters):
-            self.order = "".join(letters)
+        self.order = "".join(letters)
 
     def _add_other(self, settle: Settle) -> None:
         if len(settle.then) > MAX_THEN:
@@ -143,3 +145,15 @@ class SettleArguments:
         then = runs(settle.then)
         self.carries = self.carries or bool(then)
         self.others += (field(settle.receipt), *outcome_arguments(settle.outcome), len(then), *then)
+
+
+def _all_plain(holder: str, settles: Sequence[Settle]) -> list[Argument] | None:
+    """Their fields if all have nothing to do but to remove a delivery of this holder, as nearly always; else None."""
+    fields: list[Argument] = []
+    for settle in settles:
+        name, seq, index = settle.receipt
+        outcome = settle.outcome
+        if settle.then or name != holder or type(outcome) is not Done or outcome.result is not None:
+            return None
+        fields.append(f"{seq}:{index}")
+    return fields if len(set(fields)) == len(fields) else None

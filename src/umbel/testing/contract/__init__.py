@@ -25,8 +25,10 @@ from .inspects import TestBrowse, TestCancel, TestDeadLetters, TestFind, TestPau
 from .leases import TestGiveBack, TestLeave, TestNewerFormat, TestRenew, TestRescue, TestResume, TestRetire
 from .machine import TestMachine
 from .queues import TestPruning, TestPurge, TestStats
-from .remembers import TestAwaitRecord, TestKeeping, TestRecords, TestReport
+from .remembers import TestAwaitRecord, TestKeeping, TestManyRecords, TestRecords, TestReport, TestWhoWaits
 from .repeats import TestRepeating
+from .tombstones import TestManyDeadLetters, TestTombstones
+from .tracked import TestTrackedMachine
 from .waiting import TestWait, TestWaitAndPause
 
 __all__ = [
@@ -47,6 +49,8 @@ __all__ = [
     "TestKeeping",
     "TestLeave",
     "TestMachine",
+    "TestManyDeadLetters",
+    "TestManyRecords",
     "TestNewerFormat",
     "TestOpen",
     "TestOrder",
@@ -64,10 +68,13 @@ __all__ = [
     "TestScheduled",
     "TestSequence",
     "TestStats",
+    "TestTombstones",
+    "TestTrackedMachine",
     "TestUnreadable",
     "TestVerdicts",
     "TestWait",
     "TestWaitAndPause",
     "TestWhatTheBrokerLacks",
+    "TestWhoWaits",
     "TestWorkers",
 ]

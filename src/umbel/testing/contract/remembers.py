@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ...broker import Blame, Settle
+from ...broker import Blame, Settle, Verdict
 from ...envelope import EXPLICIT, TRACKED, Envelope, Extra
 from ...facets import Inspects, Record, Remembers, State, require
 from ...outcome import Dead, Done, Dropped, Outcome, Released, Retry
@@ -261,3 +261,137 @@ class TestAwaitRecord:
         assert found is not None and found.state == State.PENDING
         assert took >= 0.19
         assert require(hand.broker, Remembers).await_record("nowhere", 0.1) is None
+
+
+ENDS = ["done", "dead", "dropped", "cancelled", "expired", "purged", "poison", "worker_lost"]
+
+
+class TestWhoWaits:
+    """However it ends, and whoever waits."""
+
+    @needs(Remembers, Inspects, name="live_harness")
+    @pytest.mark.parametrize("end", ENDS)
+    def test_is_woken_by_every_end(self, live_harness: Harness, end: str) -> None:
+        hand = Hand(live_harness.broker())
+        broker = hand.broker
+        broker.enqueue([tracked(expires=broker.ping() + 400 if end == "expired" else 0, crash_limit=1, loss_limit=1)])
+        held = hand.claim_one() if end not in ("cancelled", "expired", "purged") else None
+        join = in_thread(live_harness, lambda other: timed(lambda: require(other, Remembers).await_record("a", 10)))
+        time.sleep(SETTLE_IN)
+        if end in ("done", "dead", "dropped"):
+            assert held is not None
+            outcomes: dict[str, Outcome] = {"done": Done(), "dead": Dead("failed"), "dropped": Dropped("discarded")}
+            hand.settle(held, outcomes[end])
+        elif end == "cancelled":
+            require(broker, Inspects).cancel("a")
+        elif end == "purged":
+            broker.purge("q")
+        elif end == "expired":
+            live_harness.advance(400)
+            assert hand.claim() == []
+        elif end == "poison":
+            assert held is not None
+            broker.retire(hand.name, crash(held))
+        else:
+            live_harness.lapse(broker, hand.worker)
+            broker.maintain(rescue=True)
+        found, took = join()
+        assert found is not None and found.state.final
+        assert took < PROMPT
+
+    @needs(Remembers, name="live_harness")
+    def test_each_of_several(self, live_harness: Harness) -> None:
+        hand = Hand(live_harness.broker())
+        hand.broker.enqueue([tracked()])
+        held = hand.claim_one()
+        joins = [in_thread(live_harness, lambda broker: timed(lambda: require(broker, Remembers).await_record("a", 10))) for _ in range(4)]
+        time.sleep(SETTLE_IN)
+        hand.settle(held, Done(b"result"))
+        for found, took in [join() for join in joins]:
+            assert found is not None and found.result == b"result"
+            assert took < PROMPT
+
+    @needs(Remembers, name="live_harness")
+    def test_one_who_gave_up_is_in_nobodys_way(self, live_harness: Harness) -> None:
+        hand = Hand(live_harness.broker())
+        hand.broker.enqueue([tracked()])
+        held = hand.claim_one()
+        for _ in range(3):
+            waited = require(hand.broker, Remembers).await_record("a", 0.05)
+            assert waited is not None and waited.state == State.STARTED
+        join = in_thread(live_harness, lambda broker: timed(lambda: require(broker, Remembers).await_record("a", 10)))
+        time.sleep(SETTLE_IN)
+        hand.settle(held, Done(b"result"))
+        found, took = join()
+        assert found is not None and found.result == b"result" and took < PROMPT
+
+    @needs(Remembers, name="live_harness")
+    def test_one_who_began_before_the_message_was_there(self, live_harness: Harness) -> None:
+        join = in_thread(live_harness, lambda broker: timed(lambda: require(broker, Remembers).await_record("a", 10)))
+        time.sleep(SETTLE_IN)
+        hand = Hand(live_harness.broker())
+        hand.broker.enqueue([tracked()])
+        assert hand.settle(hand.claim_one(), Done(b"result")) == Verdict.WON
+        found, took = join()
+        assert found is not None and found.result == b"result" and took < PROMPT
+
+    @needs(Remembers, Inspects, name="live_harness")
+    def test_the_end_of_a_redriven_one_and_not_the_old_one(self, live_harness: Harness) -> None:
+        hand = Hand(live_harness.broker())
+        hand.broker.enqueue([tracked()])
+        for outcome in (Dead("failed"), Done(b"at last")):
+            held = hand.claim_one()
+            join = in_thread(live_harness, lambda broker: timed(lambda: require(broker, Remembers).await_record("a", 10)))
+            time.sleep(SETTLE_IN)
+            assert state(hand) == State.STARTED
+            hand.settle(held, outcome)
+            found, took = join()
+            assert found is not None and found.state == (State.FAILURE if isinstance(outcome, Dead) else State.SUCCESS)
+            assert took < PROMPT
+            require(hand.broker, Inspects).redrive(["a"])
+
+    @needs(Remembers, name="live_harness")
+    def test_no_time_at_all_is_a_look(self, live_harness: Harness) -> None:
+        broker = live_harness.broker()
+        broker.enqueue([tracked()])
+        found, took = timed(lambda: require(broker, Remembers).await_record("a", 0))
+        assert found is not None and found.state == State.PENDING and took < PROMPT
+        assert require(broker, Remembers).await_record("nowhere", 0) is None
+
+
+class TestManyRecords:
+    @needs(Remembers)
+    def test_a_purge_tells_each_and_none_of_another_queue(self, harness: Harness) -> None:
+        hand = Hand(harness.broker())
+        broker = hand.broker
+        for begin in (0, 1000):
+            broker.enqueue([tracked(f"t{i}") if i % 2 else envelope(f"p{i}") for i in range(begin, begin + 1000)])
+        broker.enqueue([tracked("later", after=600_000), tracked("other", queue="r")])
+        assert broker.purge("q") == 2001
+        assert {state(hand, id) for id in ("t1", "t999", "t1001", "t1999", "later")} == {State.REVOKED}
+        assert state(hand, "other") == State.PENDING
+
+    @needs(Remembers)
+    @pytest.mark.parametrize("size", [0, 100, 262_144])
+    def test_results_and_errors_of_any_size_come_back_as_they_were(self, harness: Harness, size: int) -> None:
+        hand = Hand(harness.broker())
+        hand.broker.enqueue([tracked("a"), tracked("b"), tracked("c")])
+        a, b, c = hand.claim(3)
+        hand.exchange(
+            [Settle(a.receipt, Done(b"\xff" * size)), Settle(b.receipt, Dead("failed", b"\x00" * size)), Settle(c.receipt, Done())]
+        )
+        assert (record(hand, "a").result, record(hand, "b").error) == (b"\xff" * size, b"\x00" * size)
+        assert record(hand, "c").result is None
+
+    @needs(Remembers)
+    @pytest.mark.parametrize("id", ["x" * 255, "{id}", "a:b", "\x00", "🌱", "0190B5A2-7C1E-7D30-8A44-0123456789AB", "*"], ids=ascii)
+    def test_ids_are_inert(self, harness: Harness, id: str) -> None:
+        hand = Hand(harness.broker())
+        remembers = require(hand.broker, Remembers)
+        hand.broker.enqueue([tracked(id), tracked("other")])
+        held = hand.claim(2)
+        assert remembers.report(held[0].receipt, id, b"half")
+        hand.settle(held[0], Done(b"result"))
+        assert (record(hand, id).result, record(hand, id).progress, state(hand, "other")) == (b"result", b"half", State.STARTED)
+        assert remembers.forget(id) and remembers.record(id) is None
+        assert remembers.record("") is None and remembers.record("x" * 256) is None

@@ -25,5 +25,5 @@ if d then
 end
 if state ~= PENDING and state ~= RETRY then return 'UNKNOWN' end
 cancel_ready(root, now, queue, id)
-record_end_of(root, now, id, REVOKED, 'cancelled', '')
+records().finish_of(root, now, id, REVOKED, 'cancelled', '')
 return 'WAITING'

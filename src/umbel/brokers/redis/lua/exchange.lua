@@ -76,7 +76,7 @@ local function settle_plain()
       verdicts[#verdicts + 1] = value and 'w' or missing(ARGV[from + i - 1])
       if value and recorded then
         local _, m = queue_and_message(value)
-        if is_tracked(m) then record_end(root, now, m, SUCCESS, '', '') end
+        if is_tracked(m) then records().finish(root, now, m, SUCCESS, '', '') end
       end
     end
     redis.call('HDEL', held, unpack(ARGV, from, to))
@@ -133,7 +133,7 @@ local function hand_out(prefix, m, special)
   hold[2 * count + 2] = value
   values[count + 1] = value
   if special ~= 0 and is_tracked(m) then
-    record_started(root, now, m, holder, field)
+    records().started(root, now, m, holder, field)
     recorded = '1'
   end
 end
@@ -148,7 +148,7 @@ local function refusal(queue, m)
   -- Whoever cancelled it has written its record.
   if graves and redis.call('ZREM', graves, id_of(m)) == 1 then return 'cancelled' end
   if expires > 0 and expires <= now then
-    if is_tracked(m) then record_end(root, now, m, EXPIRED, 'expired', '') end
+    if is_tracked(m) then records().finish(root, now, m, EXPIRED, 'expired', '') end
     return 'expired'
   end
   return nil, bit.band(flags, SPECIAL)

@@ -9,8 +9,8 @@ if not state then
   -- It may be begun while it is waited for. Nothing stays if it is not.
   local stays = tonumber(ARGV[1]) + NEWS_MS
   redis.call('HSET', KEYS[2], 'w', '1')
-  if redis.call('PTTL', KEYS[2]) < stays then redis.call('PEXPIRE', KEYS[2], whole(stays)) end
-elseif not is_final(state) then
+  if redis.call('PTTL', KEYS[2]) < stays then redis.call('PEXPIRE', KEYS[2], records().whole(stays)) end
+elseif not records().is_final(state) then
   redis.call('HSET', KEYS[2], 'w', '1')
 end
 return redis.call('HGETALL', KEYS[2])

@@ -22,7 +22,7 @@ local count, next = each_letter(root, args, function(name, queue, m)
   unbury(root, name)
   m = revived(m)
   place(root, now, queue, 0, m)
-  if is_tracked(m) then record_begin(root, now, queue, m, tonumber(ARGV[1])) end
+  if is_tracked(m) then records().begin(root, now, queue, m, tonumber(ARGV[1])) end
   return true
 end)
 return {count, next}

@@ -43,7 +43,7 @@ local function accept(root, now, args, at, stop, dedupe_ms, record_ms)
           local after, m = tonumber(args[at + 1]), args[at + 2]
           local due = math.max(tonumber(args[at]), after > 0 and now + after or 0)
           local number = place(root, now, queue, due, m)
-          if kind == 'm' then record_begin(root, now, queue, m, record_ms, due, number) end
+          if kind == 'm' then records().begin(root, now, queue, m, record_ms, due, number) end
         end
         at = at + 3
       end

@@ -21,5 +21,5 @@ end
 
 -- Its record says so at once. Only for one that was waiting.
 local function cancelled_record(root, now, m)
-  if is_tracked(m) then record_end(root, now, m, REVOKED, 'cancelled', '') end
+  if is_tracked(m) then records().finish(root, now, m, REVOKED, 'cancelled', '') end
 end

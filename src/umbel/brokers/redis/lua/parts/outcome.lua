@@ -5,11 +5,11 @@
 local function apply_outcome(root, now, queue, m, kind, a, b)
   local recorded = is_tracked(m)
   if kind == 'D' or kind == 'V' then
-    if recorded then record_end(root, now, m, SUCCESS, '', '', kind == 'V' and a or nil) end
+    if recorded then records().finish(root, now, m, SUCCESS, '', '', kind == 'V' and a or nil) end
     return nil
   end
   if kind == 'X' then
-    if recorded then record_end(root, now, m, a == 'expired' and EXPIRED or REVOKED, a, b) end
+    if recorded then records().finish(root, now, m, a == 'expired' and EXPIRED or REVOKED, a, b) end
     return nil
   end
   if kind == 'B' then
@@ -17,20 +17,20 @@ local function apply_outcome(root, now, queue, m, kind, a, b)
     return nil
   end
   if bit.band(struct.unpack('>H', m, 3), CANCELLED) ~= 0 then
-    if recorded then record_end(root, now, m, REVOKED, 'cancelled', '') end
+    if recorded then records().finish(root, now, m, REVOKED, 'cancelled', '') end
     return 'cancelled'
   end
   local due = now + tonumber(a)
   if kind == 'R' then
     m = with_attempt(m)
     local number = place(root, now, queue, due, m)
-    if recorded then record_waits(root, m, due, number, b) end
+    if recorded then records().waits(root, m, due, number, b) end
     return nil
   end
   if b == '1' then m = with_parked(m, now) end
   if due > now then
     local number = place(root, now, queue, due, m)
-    if recorded then record_waits(root, m, due, number) end
+    if recorded then records().waits(root, m, due, number) end
   else
     place_in_front(root, {{queue, m}})
   end

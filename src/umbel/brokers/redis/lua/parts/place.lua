@@ -37,7 +37,7 @@ local function place_in_front(root, list)
   local groups, order = {}, {}
   for i = #list, 1, -1 do
     local queue, m = list[i][1], list[i][2]
-    if is_tracked(m) then record_pending(root, m) end
+    if is_tracked(m) then records().pending(root, m) end
     local key = ready_key(root, queue, priority_of(m))
     local group = groups[key]
     if not group then
@@ -75,6 +75,6 @@ end
 
 -- It is gone, and its record says why.
 local function drop(root, now, list, queue, m, reason)
-  if is_tracked(m) then record_end(root, now, m, reason == 'expired' and EXPIRED or REVOKED, reason, '') end
+  if is_tracked(m) then records().finish(root, now, m, reason == 'expired' and EXPIRED or REVOKED, reason, '') end
   note(list, queue, m, reason)
 end

@@ -17,7 +17,7 @@ local function promote(root, now, queue, budget, dropped)
     if expires > 0 and expires <= now then
       drop(root, now, dropped, queue, m, 'expired')
     else
-      if flags and bit.band(flags, TRACKED) ~= 0 then record_pending(root, m) end
+      if flags and bit.band(flags, TRACKED) ~= 0 then records().pending(root, m) end
       local priority = priority_of(m)
       local group = groups[priority]
       if not group then

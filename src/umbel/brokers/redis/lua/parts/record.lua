@@ -10,103 +10,113 @@ local NEWS_MS = 60000
 -- PEXPIRE adds the time of day to what it is given.
 local LONGEST_MS = 2 ^ 53
 
-local function is_final(state)
-  return state == SUCCESS or state == FAILURE or state == REVOKED or state == EXPIRED
-end
-
 -- Of any bytes: whether they are a message, the caller knows.
 local function is_tracked(m)
   return (string.byte(m, 4) or 0) % 2 == TRACKED
 end
 
-local function whole(number)
-  return string.format('%.0f', number)
-end
+-- The functions are made when the first one is called for: a closure costs a script that has no use for it, and that is each
+-- script at each call on the plain path, a third of a microsecond.
+local made
+local function records()
+  if made then return made end
+  made = {}
 
--- How long the message's own extra (tag 8, seconds as text) says that its record is kept; nil without a sound one.
-local function own_ttl(m)
-  local flags = readable(m)
-  if not flags or flags < EXTRA then return nil end
-  local head = string.byte(m, 2)
-  local at = head + 2 + string.byte(m, head + 1)
-  local stop = at + 2 + struct.unpack('>H', m, at)
-  at = at + 2
-  while at < stop do
-    local tag, size = struct.unpack('>BH', m, at)
-    if tag == 8 then
-      local seconds = tonumber(string.sub(m, at + 3, at + 2 + size))
-      if not seconds or seconds ~= seconds then return nil end
-      return math.max(0, math.min(math.floor(seconds * 1000), LONGEST_MS))
+  function made.is_final(state)
+    return state == SUCCESS or state == FAILURE or state == REVOKED or state == EXPIRED
+  end
+
+  function made.whole(number)
+    return string.format('%.0f', number)
+  end
+
+  -- How long the message's own extra (tag 8, seconds as text) says that its record is kept; nil without a sound one.
+  local function own_ttl(m)
+    local flags = readable(m)
+    if not flags or flags < EXTRA then return nil end
+    local head = string.byte(m, 2)
+    local at = head + 2 + string.byte(m, head + 1)
+    local stop = at + 2 + struct.unpack('>H', m, at)
+    at = at + 2
+    while at < stop do
+      local tag, size = struct.unpack('>BH', m, at)
+      if tag == 8 then
+        local seconds = tonumber(string.sub(m, at + 3, at + 2 + size))
+        if not seconds or seconds ~= seconds then return nil end
+        return math.max(0, math.min(math.floor(seconds * 1000), LONGEST_MS))
+      end
+      at = at + 3 + size
     end
-    at = at + 3 + size
+    return nil
   end
-  return nil
-end
 
--- A record of a message that is stored, or stored anew: nothing stays of an older one but that somebody waits for its end.
-local function record_begin(root, now, queue, m, ttl, due, number)
-  local id = id_of(m)
-  local key = root .. 'm:' .. id
-  local waited = redis.call('HGET', key, 'w')
-  redis.call('DEL', key, root .. 'n:' .. id)
-  redis.call('SADD', root .. 'recorded', queue)
-  local enqueued = struct.unpack('>I8', m, 18)
-  redis.call('HSET', key, 's', number and SCHEDULED or PENDING, 'q', queue, 'a', struct.unpack('>I4', m, 10),
-    'e', whole(enqueued > 0 and enqueued or now), 'l', whole(own_ttl(m) or ttl))
-  if number then redis.call('HSET', key, 'd', whole(due) .. ':' .. whole(number)) end
-  if waited then redis.call('HSET', key, 'w', '1') end
-end
-
--- The others do nothing where there is no record: one that an operator removed is not begun half.
-
-local function record_started(root, now, m, holder, field)
-  local key = root .. 'm:' .. id_of(m)
-  if redis.call('EXISTS', key) == 0 then return end
-  redis.call('HDEL', key, 'd')
-  redis.call('HSET', key, 's', STARTED, 'b', whole(now), 'a', struct.unpack('>I4', m, 10), 'h', holder, 'g', field)
-end
-
--- Ready again, or due at last. One that waits for its next attempt stays RETRY until it is handed out.
-local function record_pending(root, m)
-  local key = root .. 'm:' .. id_of(m)
-  local state = redis.call('HGET', key, 's')
-  if not state then return end
-  redis.call('HDEL', key, 'h', 'g', 'd')
-  if state == STARTED or state == SCHEDULED then redis.call('HSET', key, 's', PENDING) end
-end
-
--- It waits till `due`, under `number` in its queue's schedule (nil: not there, it is ready). `error` nil: it was no attempt.
-local function record_waits(root, m, due, number, error)
-  local key = root .. 'm:' .. id_of(m)
-  if redis.call('EXISTS', key) == 0 then return end
-  redis.call('HDEL', key, 'h', 'g', 'd')
-  if error then
-    redis.call('HSET', key, 's', RETRY, 'a', struct.unpack('>I4', m, 10), 'x', error)
-  else
-    redis.call('HSET', key, 's', SCHEDULED)
+  -- A record of a message that is stored, or stored anew: nothing stays of an older one but that somebody waits for its end.
+  function made.begin(root, now, queue, m, ttl, due, number)
+    local id = id_of(m)
+    local key = root .. 'm:' .. id
+    local waited = redis.call('HGET', key, 'w')
+    redis.call('DEL', key, root .. 'n:' .. id)
+    redis.call('SADD', root .. 'recorded', queue)
+    local enqueued = struct.unpack('>I8', m, 18)
+    redis.call('HSET', key, 's', number and SCHEDULED or PENDING, 'q', queue, 'a', struct.unpack('>I4', m, 10),
+      'e', made.whole(enqueued > 0 and enqueued or now), 'l', made.whole(own_ttl(m) or ttl))
+    if number then redis.call('HSET', key, 'd', made.whole(due) .. ':' .. made.whole(number)) end
+    if waited then redis.call('HSET', key, 'w', '1') end
   end
-  if number then redis.call('HSET', key, 'd', whole(due) .. ':' .. whole(number)) end
-end
 
--- Final, and kept for its time from now on. `result` nil: there is none.
-local function record_end_of(root, now, id, state, reason, error, result)
-  local key = root .. 'm:' .. id
-  local known = redis.call('HMGET', key, 'l', 'w')
-  local ttl = tonumber(known[1])
-  if not ttl then return end
-  redis.call('HDEL', key, 'h', 'g', 'd', 'w', 'x')
-  redis.call('HSET', key, 's', state, 'f', whole(now))
-  if error ~= '' then redis.call('HSET', key, 'x', error) end
-  if reason ~= '' then redis.call('HSET', key, 'y', reason) end
-  if result then redis.call('HSET', key, 'r', result) end
-  if known[2] then
-    local news = root .. 'n:' .. id
-    redis.call('XADD', news, '*', 's', state)
-    redis.call('PEXPIRE', news, whole(math.min(ttl, NEWS_MS)))
+  -- The others do nothing where there is no record: one that an operator removed is not begun half.
+
+  function made.started(root, now, m, holder, field)
+    local key = root .. 'm:' .. id_of(m)
+    if redis.call('EXISTS', key) == 0 then return end
+    redis.call('HDEL', key, 'd')
+    redis.call('HSET', key, 's', STARTED, 'b', made.whole(now), 'a', struct.unpack('>I4', m, 10), 'h', holder, 'g', field)
   end
-  redis.call('PEXPIRE', key, whole(ttl))
-end
 
-local function record_end(root, now, m, state, reason, error, result)
-  record_end_of(root, now, id_of(m), state, reason, error, result)
+  -- Ready again, or due at last. One that waits for its next attempt stays RETRY until it is handed out.
+  function made.pending(root, m)
+    local key = root .. 'm:' .. id_of(m)
+    local state = redis.call('HGET', key, 's')
+    if not state then return end
+    redis.call('HDEL', key, 'h', 'g', 'd')
+    if state == STARTED or state == SCHEDULED then redis.call('HSET', key, 's', PENDING) end
+  end
+
+  -- It waits till `due`, under `number` in its queue's schedule (nil: not there, it is ready). `error` nil: it was no attempt.
+  function made.waits(root, m, due, number, error)
+    local key = root .. 'm:' .. id_of(m)
+    if redis.call('EXISTS', key) == 0 then return end
+    redis.call('HDEL', key, 'h', 'g', 'd')
+    if error then
+      redis.call('HSET', key, 's', RETRY, 'a', struct.unpack('>I4', m, 10), 'x', error)
+    else
+      redis.call('HSET', key, 's', SCHEDULED)
+    end
+    if number then redis.call('HSET', key, 'd', made.whole(due) .. ':' .. made.whole(number)) end
+  end
+
+  -- Final, and kept for its time from now on. `result` nil: there is none.
+  function made.finish_of(root, now, id, state, reason, error, result)
+    local key = root .. 'm:' .. id
+    local known = redis.call('HMGET', key, 'l', 'w')
+    local ttl = tonumber(known[1])
+    if not ttl then return end
+    redis.call('HDEL', key, 'h', 'g', 'd', 'w', 'x')
+    redis.call('HSET', key, 's', state, 'f', made.whole(now))
+    if error ~= '' then redis.call('HSET', key, 'x', error) end
+    if reason ~= '' then redis.call('HSET', key, 'y', reason) end
+    if result then redis.call('HSET', key, 'r', result) end
+    if known[2] then
+      local news = root .. 'n:' .. id
+      redis.call('XADD', news, '*', 's', state)
+      redis.call('PEXPIRE', news, made.whole(math.min(ttl, NEWS_MS)))
+    end
+    redis.call('PEXPIRE', key, made.whole(ttl))
+  end
+
+  function made.finish(root, now, m, state, reason, error, result)
+    made.finish_of(root, now, id_of(m), state, reason, error, result)
+  end
+
+  return made
 end
