@@ -93,9 +93,13 @@ class RedisBroker(RedisInspects, RedisRemembers, Broker):
         line = self._open_line()
         if not envelopes:
             return []
-        keys = self._keys
-        duplicates = line.run(scripts.ENQUEUE, 2, keys.root, keys.queues, self._dedupe_ms, self._record_ms, *runs(envelopes))
+        keys, arguments = self._keys, runs(envelopes)
         answers = [Receipted(e.id) for e in envelopes]
+        if arguments[2:4] == ["r", len(envelopes)]:  # one run, and all of it plain
+            queue = queue_bytes(envelopes[0].queue)
+            line.run(scripts.PUT, 3, keys.ready(queue, envelopes[0].priority), keys.token(queue), keys.queues, queue, *arguments[4:])
+            return answers
+        duplicates = line.run(scripts.ENQUEUE, 2, keys.root, keys.queues, self._dedupe_ms, self._record_ms, *arguments)
         for position in duplicates:
             id = envelopes[position - 1].id
             answers[position - 1] = Receipted(id, id)

@@ -60,6 +60,9 @@ class Keys:
         self.buried = self.root + b"buried"
         self.paused = self.root + b"paused"
 
+    def ready(self, queue: bytes, priority: int) -> bytes:
+        return b"%br:%d:%b" % (self.root, priority, queue)
+
     def token(self, queue: bytes) -> bytes:
         return self.root + b"t:" + queue
 

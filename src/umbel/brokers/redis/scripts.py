@@ -32,6 +32,8 @@ class Script(NamedTuple):
         return _sha(self, server_major >= _HEADERS_SINCE)
 
 
+PUT = Script("put", over_limit=False)
+"""``ENQUEUE`` for what needs nothing but a place in one list."""
 ENQUEUE = Script("enqueue", over_limit=False)
 EXCHANGE = Script("exchange")
 EXCHANGE_THEN = Script("exchange", over_limit=False)
@@ -63,7 +65,7 @@ LOOK = Script("look")
 REPORT = Script("report")
 FORGET = Script("forget")
 
-_CORE = (ENQUEUE, EXCHANGE, EXCHANGE_THEN, ADMIT, RENEW, WAITING, RING, GIVE_BACK, RETIRE, LEAVE, MAINTAIN, STATS, PURGE)
+_CORE = (PUT, ENQUEUE, EXCHANGE, EXCHANGE_THEN, ADMIT, RENEW, WAITING, RING, GIVE_BACK, RETIRE, LEAVE, MAINTAIN, STATS, PURGE)
 _INSPECTS = (CANCEL, CANCEL_HELD, FIND, SEARCH, BROWSE_READY, BROWSE_SCHEDULED, BROWSE_DEAD, WORKERS, REDRIVE, FORGET_DEAD, PAUSE, UNPAUSE)
 _REMEMBERS = (LOOK, REPORT, FORGET)
 ALL = (*_CORE, *_INSPECTS, *_REMEMBERS)

@@ -158,15 +158,13 @@ local function holds_nothing()
   return #values == 0 and redis.call('HLEN', held) <= (state[5] and 4 or 3)
 end
 
--- Take from one list; true if the queue's claim ends here.
-local function claim_list(key, queue, prefix)
+-- Take from one list, which begins with `head`; true if the queue's claim ends here.
+local function claim_list(key, head, queue, prefix)
   while #values < limit do
-    local head = redis.call('LINDEX', key, 0)
-    if not head then return false end
     -- Popping one is enough where one is all that can be given.
     local flags = readable(head)
-    local want = flags and bit.band(flags, HANDED_ALONE) ~= 0 and 1 or limit - #values
-    local batch = redis.call('LPOP', key, math.min(want, MAX_STEP))
+    local want = flags and bit.band(flags, HANDED_ALONE) ~= 0 and 1 or math.min(limit - #values, MAX_STEP)
+    local batch = redis.call('LPOP', key, want)
     for i, m in ipairs(batch) do
       local reason, special = refusal(queue, m)
       if reason then
@@ -188,6 +186,8 @@ local function claim_list(key, queue, prefix)
       over = true
       return true
     end
+    head = #batch == want and redis.call('LINDEX', key, 0)
+    if not head then return false end
   end
   return true
 end
@@ -202,10 +202,14 @@ local function claim_queue(queue)
   local keys, prefix = keys_of(queue), string.char(#queue) .. queue
   local stopped = false
   graves = tombs and redis.call('SISMEMBER', root .. 'tombs', queue) == 1 and root .. 'z:' .. queue or nil
+  -- Nearly all stand in one list, or nothing stands in any.
+  local lists = redis.call('EXISTS', unpack(keys))
   for _, key in ipairs(keys) do
-    if claim_list(key, queue, prefix) then
-      stopped = true
-      break
+    if lists == 0 or stopped then break end
+    local head = redis.call('LINDEX', key, 0)
+    if head then
+      lists = lists - 1
+      stopped = claim_list(key, head, queue, prefix)
     end
   end
   if graves and redis.call('EXISTS', graves) == 0 then redis.call('SREM', root .. 'tombs', queue) end
