@@ -68,7 +68,7 @@ def calls(url: str) -> str:
 def idle(url: str) -> str:
     """Commands, CPU and memory of an idle worker, and how soon it wakes."""
     _flushed(url)
-    stage, server = Stage(url), client(url)
+    stage = Stage(url)
     try:
         from bench.tasks import app
 
