@@ -46,7 +46,7 @@ def test_a_child_is_not_stuck_right_after_a_run_of_minutes(signals):
     sentences = []
 
     def look(event):
-        sentences.append(judge(slots.running(0), clock.monotonic(), slots.soft_done(0), slots.beat(0)))
+        sentences.append(judge(slots.running(0), clock.monotonic(), slots.soft_done(0), slots.pulse(0), 1.0))
         child.quiet = True
 
     app.events.subscribe(TaskSucceeded, look)

@@ -20,7 +20,7 @@ import msgspec
 from ..errors import AppNotFound, ConfigError, UmbelError
 from ..policy import hard_limit_policy
 from .catalog import Catalog, TaskFacts
-from .child import run_child
+from .child import Birth, run_child
 from .limits import limits_of
 from .logs import set_up_logs
 from .options import Inherited, WorkerOptions
@@ -66,6 +66,7 @@ class Template:
         self.slots = Slots(inherited.slots, inherited.slot_count)
         self.permits = [Permits(*pair) for pair in inherited.permits]
         self.line = line
+        self.pid = os.getpid()
         self.children: set[int] = set()
         self._wake, write = os.pipe()
         for fd in (self._wake, write):
@@ -78,8 +79,11 @@ class Template:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        poll = select.poll()
+        poll.register(self.line.fileno(), select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
         while not self.line.closed:
-            readable, _, _ = select.select([self.line.fileno(), self._wake], [], [])
+            readable = {fd for fd, _ in poll.poll()}
             if self._wake in readable:
                 os.read(self._wake, 4096)
             self._bury()
@@ -106,6 +110,7 @@ class Template:
             return
         if pid:
             self.children.add(pid)
+            reach("template.forked")
             self.line.send(Forked(fork.slot, fork.holder, pid))
             return
         status = 70
@@ -115,8 +120,8 @@ class Template:
             queues = list(self.options.queues or self.app.queues())
             turn = fork.slot % len(queues)
             queues = queues if self.options.strict else queues[turn:] + queues[:turn]
-            slot = self.slots.child(fork.slot)
-            status = run_child(self.app, fork.holder, slot, self.permits[fork.slot], self.life, queues, self.options.strict)
+            birth = Birth(fork.holder, self.slots.child(fork.slot), self.permits[fork.slot], self.life, self.pid)
+            status = run_child(self.app, birth, queues, self.options.strict)
         except BaseException:
             traceback.print_exc()
         finally:
