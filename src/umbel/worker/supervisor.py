@@ -36,6 +36,9 @@ _GRACE = 3.0
 _BURIAL = 5.0
 """Seconds for a broker that is away, or a template that does not answer, before a killed worker ends without them."""
 
+_FAREWELL, _FAREWELL_AWAY = 5.0, 0.5
+"""Seconds for the broker's answer to each of the last calls: when it answered of late, and when it is known to be away."""
+
 log = logging.getLogger("umbel.worker")
 
 
@@ -197,10 +200,11 @@ class Supervisor:
 
     def _take_leave(self) -> None:
         """Forget this worker in the store, and give back what is still held."""
-        quiet = self.lease.stop(_BURIAL)  # first, lest a late heartbeat makes the worker known again
-        left = self.clerk.last(lambda broker: broker.leave(self.worker), _BURIAL)
-        if left and not quiet and self.lease.stop(_BURIAL):  # it was carried out late, before or after we left
-            left = self.clerk.last(lambda broker: broker.leave(self.worker), _BURIAL)
+        span = _FAREWELL if self.lease.answering_since() is not None else _FAREWELL_AWAY
+        quiet = self.lease.stop(span)  # first, lest a late heartbeat makes the worker known again
+        left = self.clerk.last(lambda broker: broker.leave(self.worker), span)
+        if left and not quiet and self.lease.stop(span):  # it was carried out late, before or after we left
+            left = self.clerk.last(lambda broker: broker.leave(self.worker), span)
         if not left:
             log.warning("could not take leave of the broker: others will rescue what is left, after %g s", self.shift.catalog.lease_ttl)
 

@@ -89,7 +89,7 @@ class Tether:
 
     def _failed(self) -> None:
         if not self._failing:
-            self._failing = self._clock.monotonic()
+            self._failing = self._slot.last_beat or self._clock.monotonic()  # since the call began
             self._slot.failing(self._failing)
 
     def _answered(self) -> None:
