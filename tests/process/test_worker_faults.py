@@ -167,3 +167,140 @@ def test_a_system_without_pidfd(sqlite_arena):
     arena.all_ran(["b"])
     assert len(arena.runs("b", "begin")) == 2
     assert worker.stop() == 0
+
+
+# -- what the system does not give, and what it gives more of
+
+
+def _patch(arena, code):
+    """Run ``code`` at the start of every process of the worker."""
+    folder = arena.folder / "site"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code)
+    arena.environment["PYTHONPATH"] = str(folder)
+
+
+def test_no_room_for_another_process(sqlite_arena):
+    arena = sqlite_arena
+    full = arena.folder / "full"
+    _patch(
+        arena,
+        f"""
+import errno, os
+fork = os.fork
+def scarce():
+    if os.path.exists({str(full)!r}):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return fork()
+os.fork = scarce
+""",
+    )
+    full.touch()
+    worker = arena.worker(concurrency=2)
+    wait_for(lambda: worker.said("no child could be forked"), 20)
+    full.unlink()
+    worker.ready()
+    arena.send("mark", "m")
+    arena.all_ran(["m"])
+    assert len(worker.children()) == 2
+    assert worker.stop() == 0
+
+
+def test_file_descriptors_beyond_what_select_can_take(arena):
+    _patch(
+        arena,
+        """
+import os, resource
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+while os.open(os.devnull, os.O_RDONLY) < 1100:
+    pass
+""",
+    )
+    worker = arena.worker(concurrency=1).ready()
+    child = worker.children()[0]
+    arena.send("slow", "s", 0.5)
+    os.kill(wait_for(lambda: arena.runs("s", "begin"))[0].pid, signal.SIGKILL)
+    arena.all_ran(["s"])
+    arena.send("coroutine", "c")
+    arena.send("mark", "later", countdown=0.3)
+    arena.all_ran(["c", "later"])
+    assert len(arena.runs("s", "begin")) == 2
+    assert child not in worker.children()
+    assert worker.stop() == 0
+
+
+# -- orders that come twice, or at a bad moment
+
+
+def test_a_second_hup_makes_children_of_the_newest_code(arena):
+    worker = arena.worker(concurrency=1).ready()
+    old, first = worker.children(), worker.template()
+    arena.arm("template.fork")  # the first HUP's template is stopped when it is to make its child
+    worker.process.send_signal(signal.SIGHUP)
+    middle = arena.stopped_at("template.fork")
+    worker.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: worker.log.read_text().count("SIGHUP") == 2)
+    arena.send("mark", "m")
+    arena.all_ran(["m"])
+    arena.release("template.fork", middle)
+    wait_for(lambda: not {first, middle} & set(_session(worker.pid)))
+    wait_for(lambda: len(worker.children()) == 1)
+    assert not set(old) & set(worker.children())
+    arena.send("mark", "n")
+    arena.all_ran(["n"])
+    assert worker.stop() == 0
+
+
+def test_hup_again_before_the_new_code_is_read(arena):
+    worker = arena.worker(concurrency=1).ready()
+    old = worker.children()
+    for _ in range(3):
+        worker.process.send_signal(signal.SIGHUP)
+        time.sleep(0.02)  # two that wait at once are one
+    wait_for(lambda: not set(old) & set(worker.children()), 20)
+    wait_for(lambda: len(_session(worker.pid)) == 3, 20)  # supervisor, one template, one child
+    arena.send("mark", "m")
+    arena.all_ran(["m"])
+    assert worker.stop() == 0
+
+
+def test_an_interruption_that_comes_before_the_run_is_armed_is_repeated(tmp_path, broker_url):
+    arena = Arena(tmp_path, broker_url, drain="0.3")
+    try:
+        worker = arena.worker(concurrency=1).ready()
+        arena.arm("child.running")  # the slot shows the run; an exception would not yet reach the task
+        arena.send("slow", "s", 30)
+        child = arena.stopped_at("child.running")
+        worker.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: worker.said("interrupting what runs"), 20)
+        time.sleep(0.3)  # a few rounds, each of which signals in vain
+        arena.release("child.running", child)
+        assert worker.process.wait(20) == 75
+        assert not worker.said("did not end when interrupted")
+        assert sum(q.ready for q in _stats(arena)) == 1
+    finally:
+        arena.close()
+
+
+def test_a_supervisor_killed_between_taking_permits_and_giving_back(arena):
+    worker = arena.worker(concurrency=1).ready()
+    for n in range(20):
+        arena.send("mark", f"warm{n}")  # so that a claim takes several
+    arena.all_ran([f"warm{n}" for n in range(20)])
+    arena.arm("child.in_exchange")
+    arena.send("mark", "provoking")
+    stopped = arena.stopped_at("child.in_exchange")
+    arena.send("slow", "long", 20)
+    hostages = [f"h{n}" for n in range(5)]
+    for n in hostages:
+        arena.send("mark", n)
+    arena.arm("supervisor.took_permits")
+    arena.release("child.in_exchange", stopped)
+    assert arena.stopped_at("supervisor.took_permits") == worker.pid
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.process.wait()
+    arena.worker(concurrency=2).ready()
+    arena.all_ran(hostages, 30)
+    wait_for(lambda: len(arena.runs("long", "begin")) == 2, 10)
+    assert {n: len(arena.runs(n)) for n in hostages} == dict.fromkeys(hostages, 1)
