@@ -228,6 +228,7 @@ while os.open(os.devnull, os.O_RDONLY) < 1100:
     assert len(arena.runs("s", "begin")) == 2
     assert child not in worker.children()
     assert worker.stop() == 0
+    assert not worker.said("Traceback"), worker.log.read_text()
 
 
 # -- orders that come twice, or at a bad moment
