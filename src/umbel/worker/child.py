@@ -232,15 +232,20 @@ def _is_seen(slot: ChildSlot, parent: int) -> bool:
     return True
 
 
-def run_child(app: Umbel, birth: Birth, queues: list[str], strict: bool) -> int:
-    """The whole life of a child, right after the fork. Returns its exit status."""
+def be_born(life: int) -> None:
+    """Signals and the end of a process that was forked from the template."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTSTP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # a terminal signals the whole group; only the supervisor decides
     signal.signal(signal.SIGTERM, _ignore)
     os.register_at_fork(after_in_child=_let_go_of_signals)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True, chain=False)
-    threading.Thread(target=_die_with, args=(birth.life,), daemon=True, name="umbel-life").start()
+    threading.Thread(target=_die_with, args=(life,), daemon=True, name="umbel-life").start()
+
+
+def run_child(app: Umbel, birth: Birth, queues: list[str], strict: bool) -> int:
+    """The whole life of a child, right after the fork. Returns its exit status."""
+    be_born(birth.life)
     reach("child.born")
     if not _is_seen(birth.slot, birth.parent):
         return EXIT_UNSEEN

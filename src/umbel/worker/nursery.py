@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import selectors
 from collections.abc import Callable, Collection
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..clock import Clock
 from .catalog import Catalog
@@ -35,11 +35,20 @@ class Listener(Protocol):
         ...
 
 
+class Pipes(NamedTuple):
+    """Ends of pipes that all templates inherit."""
+
+    life: int
+    """Closes with the supervisor, which alone holds the other end."""
+    events: int
+    """What happened in the supervisor, for heralds."""
+
+
 class Nursery:
     """Hears templates through the supervisor's selector, replaces a dead one, and ends those that nobody needs."""
 
-    def __init__(self, options: WorkerOptions, places: Places, life: int, selector: selectors.BaseSelector, clock: Clock) -> None:
-        self._make: Callable[[], TemplateProcess] = lambda: TemplateProcess(options, places.slots, places.permits, life)
+    def __init__(self, options: WorkerOptions, places: Places, pipes: Pipes, selector: selectors.BaseSelector, clock: Clock) -> None:
+        self._make: Callable[[], TemplateProcess] = lambda: TemplateProcess(options, places.slots, places.permits, *pipes)
         self._selector = selector
         self._clock = clock
         self._listener: Listener

@@ -17,7 +17,7 @@ from .catalog import Catalog
 from .child import POKE
 from .clerk import Clerk
 from .crew import Killed, Member, is_expected
-from .nursery import Nursery
+from .nursery import Nursery, Pipes
 from .options import WorkerOptions
 from .pidfd import lives, open_pidfd
 from .places import Places
@@ -38,7 +38,7 @@ log = logging.getLogger("umbel.worker")
 class Shift:
     """What the supervisor's loop does about children. Everything here runs on the loop's thread, and waits for nobody."""
 
-    def __init__(self, options: WorkerOptions, worker: str, clock: Clock, life: int, selector: selectors.BaseSelector) -> None:
+    def __init__(self, options: WorkerOptions, worker: str, clock: Clock, pipes: Pipes, selector: selectors.BaseSelector) -> None:
         self._concurrency = options.concurrency
         self._worker = worker
         self._clock = clock
@@ -49,7 +49,7 @@ class Shift:
         self.members: list[Member] = []
         self._applicants: dict[str, int] = {}
         """Holders that the broker was asked to admit, and their places."""
-        self.nursery = Nursery(options, self._places, life, selector, clock)
+        self.nursery = Nursery(options, self._places, pipes, selector, clock)
         self.nursery.listen(self)
         self._not_before = 0.0
         self._hiring = True

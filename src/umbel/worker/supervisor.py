@@ -20,8 +20,10 @@ from ..events import Emitter, LeaseLost, Reconnected
 from ..message import new_id
 from .banner import about, print_banner
 from .clerk import Clerk
+from .dispatch import Dispatch
 from .lease import Lease
 from .logs import set_up_logs
+from .nursery import Pipes
 from .options import WorkerOptions
 from .points import reach
 from .shift import Shift
@@ -70,7 +72,9 @@ class Supervisor:
         self.selector.register(self._wake, selectors.EVENT_READ, self._drain_wake)
         self.shift: Shift
         self.events = Emitter()
-        """What happens here. No user code subscribes: this process has none (see ``docs/internals/events.md``)."""
+        """What happens here, for whoever counts it in this process. Users' subscribers: ``dispatch``, ``docs/internals/events.md``."""
+        self.dispatch = Dispatch()
+        self.dispatch.listen(self.events, lambda: self.shift.catalog.listens)
         self.clerk: Clerk
         self.lease: Lease
         self.upkeep: Upkeep
@@ -82,7 +86,8 @@ class Supervisor:
         set_up_logs(self.options)
         self._catch_signals()
         self._write_pidfile()
-        self.shift = Shift(self.options, self.worker, self.clock, self._life, self.selector)
+        pipes = Pipes(self._life, self.dispatch.read_fd)
+        self.shift = Shift(self.options, self.worker, self.clock, pipes, self.selector)
         try:
             failed = self._await_template()
             if failed is not None:
@@ -187,6 +192,7 @@ class Supervisor:
 
     def _end(self) -> None:
         reach("supervisor.leaving")
+        self.dispatch.end()
         self.shift.end()  # first: nobody may run what is given back here
         if hasattr(self, "lease"):
             self._take_leave()
