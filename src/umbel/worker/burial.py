@@ -84,7 +84,9 @@ class Burials:
             running = f" while running {done.ran.task}[{done.ran.envelope.id}]" if done.ran else ""
             log.error("child %d %s%s; %d messages given back", member.pid, describe_end(member), running, done.retired.returned)
         elif done.ran is not None and over_hard_limit(member):
-            log.error("%s[%s] killed: its hard time limit is over", done.ran.task, done.ran.envelope.id)
+            facts = member.tasks.get(done.ran.task)
+            limit = facts.hard if facts else 0.0
+            log.error("%s[%s] killed: its hard time limit of %g s is over", done.ran.task, done.ran.envelope.id, limit)
         if done.retired.blamed is not None:
             log.error("%s became a dead letter: %s", done.retired.blamed.id, done.retired.blamed.reason)
         for removed in done.retired.removed:
