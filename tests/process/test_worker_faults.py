@@ -88,6 +88,28 @@ def test_quit_ends_a_worker_whose_broker_hangs(redis_arena, server):
     wait_for(lambda: len(arena.runs("s", "begin")) == 2, 30)
 
 
+def test_what_the_broker_did_not_answer_is_asked_again(tmp_path, server):
+    """A child's retirement, and its successor's admission."""
+    arena = Arena(tmp_path, f"{server.url}?socket_timeout=1&socket_connect_timeout=1")
+    try:
+        worker = arena.worker(concurrency=1).ready()
+        (child,), template = worker.children(), worker.template()
+        os.kill(template, signal.SIGKILL)
+        os.kill(child, signal.SIGKILL)
+        wait_for(lambda: worker.said(f"child {child} "))  # it is buried, and the next template still starts
+        os.kill(server.pid, signal.SIGSTOP)
+        wait_for(lambda: worker.said("not admitted yet"), 20)
+        wait_for(lambda: worker.said("given back later"), 20)
+        os.kill(server.pid, signal.SIGCONT)
+        arena.send("mark", "m")
+        arena.all_ran(["m"])
+        wait_for(lambda: len(worker.children()) == 1)
+        assert worker.stop() == 0
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+        arena.close()
+
+
 @pytest.mark.parametrize("new_ones", [False, True], ids=["its connection", "all its connections"])
 def test_a_child_that_could_fetch_and_does_not(tmp_path, server, new_ones):
     """Its own way to the broker is a black hole, the supervisor's is not: it connects anew, or else it is replaced."""
