@@ -1,5 +1,6 @@
 """The soft limit hits the run it was meant for, once, or nothing."""
 
+import logging
 import os
 import signal
 import sys
@@ -8,6 +9,7 @@ import threading
 import pytest
 
 from umbel.errors import SoftTimeLimitExceeded, TaskInterrupted
+from umbel.events import Emitter, Event
 from umbel.worker.slots import Command, Slots
 from umbel.worker.softlimit import SoftLimit
 
@@ -65,6 +67,64 @@ def test_it_is_raised_once(parts):
             return "cleaned"
 
     assert soft.call(version, cleans_up) == "cleaned"
+
+
+class _Finalized:
+    """Ends its life in the middle of a strike."""
+
+    def __init__(self, strike):
+        self.strike = strike
+
+    def __del__(self):
+        self.strike()
+
+
+class _Handler(logging.Handler):
+    def __init__(self, strike):
+        super().__init__()
+        self.strike = strike
+
+    def emit(self, record):
+        try:
+            self.strike()
+        except Exception:
+            self.handleError(record)
+
+
+def _finalize(strike):
+    _Finalized(strike)  # nobody keeps it
+
+
+def _log(strike):
+    logger, handler = logging.getLogger("tests.softlimit"), _Handler(strike)
+    logger.addHandler(handler)
+    try:
+        logger.warning("struck")
+    finally:
+        logger.removeHandler(handler)
+
+
+def _emit(strike):
+    emitter = Emitter()
+    emitter.subscribe(Event, lambda _: strike())
+    emitter.emit(Event())
+
+
+@pytest.mark.parametrize("where", [_finalize, _log, _emit])
+def test_where_it_would_be_swallowed_it_is_not_raised_yet(parts, where):
+    slots, child, soft = parts
+    version = _begin(child)
+    went_on = []
+
+    def task():
+        where(lambda: _aim(slots, version))
+        went_on.append(slots.soft_done(0))
+        _aim(slots, version)  # as the supervisor does in its next round
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        soft.call(version, task)
+    assert went_on == [0], "it was confirmed though nobody heard of it"
+    assert slots.soft_done(0) == version
 
 
 def test_nothing_is_raised_between_runs(parts):

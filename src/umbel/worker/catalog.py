@@ -30,3 +30,5 @@ class Catalog(msgspec.Struct, frozen=True):
     record_ttl: float
     dead_letter_bytes: int
     dead_letter_ttl: float
+    listens: bool = False
+    """Does anybody listen to what happens in supervisors?"""

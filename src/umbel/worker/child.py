@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..broker import WAIT_MAX, Broker
 from ..clock import Clock
@@ -30,11 +30,13 @@ from .settler import Settler
 from .slots import ChildSlot, Command
 from .softlimit import SoftLimit
 from .teller import Teller
+from .tether import Tether
 
 if TYPE_CHECKING:
     from ..app import Umbel
 
 EXIT_FENCED = 4
+EXIT_UNSEEN = 5
 POKE = signal.SIGUSR2
 """Look at your slot: a command, or a soft limit. Tasks must leave this signal alone."""
 
@@ -42,6 +44,18 @@ _LONG = 1.0
 """Seconds of a run after which its child beats at once, and not only with its next batch."""
 
 log = logging.getLogger("umbel.worker")
+
+
+class Birth(NamedTuple):
+    """What a child is given by its template."""
+
+    holder: str
+    slot: ChildSlot
+    permits: Permits
+    life: int
+    """The end of a pipe that closes with the supervisor."""
+    parent: int
+    """The template's process id."""
 
 
 class Child:
@@ -56,11 +70,12 @@ class Child:
         self.strict = strict
         self.quiet = False
         self.claimer = Claimer()
-        self.settler = Settler(broker, holder, self.clock, self._pause)
+        self.teller = Teller(app.events, self.clock)
+        self.tether = Tether(broker, slot, self.clock, self.teller.reconnected)
+        self.settler = Settler(self.tether, holder, self.clock, self._pause)
         self.soft = SoftLimit(slot)
         self.executor = Executor(app, self.soft, self._store_now, self._report)
         self._limits = {name: limits_of(task.options, app.settings) for name, task in app.tasks.items()}
-        self.teller = Teller(app.events, self.clock)
         self._wake, wake_write = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(wake_write, False)
@@ -70,6 +85,7 @@ class Child:
     def _poked(self, signum: int, frame: Any) -> None:
         if self.slot.command != Command.RUN:
             self.quiet = True
+        self.tether.on_signal()
         self.soft.on_signal(signum, frame)
 
     def _pause(self, span: float) -> None:
@@ -83,6 +99,16 @@ class Child:
         if not isinstance(self.broker, Remembers):
             return False
         return self.broker.report(delivery.receipt, delivery.envelope.id, progress)
+
+    def connect(self) -> None:
+        """Until the broker can be had."""
+        while True:
+            self.slot.beat(self.clock.monotonic())
+            try:
+                return self.tether.open()
+            except BrokerError as exc:
+                log.warning("broker does not open: %s", exc)
+                self._pause(0.5)
 
     def serve(self) -> None:
         """Until told to be quiet, or fenced (``Fenced``)."""
@@ -103,9 +129,10 @@ class Child:
     def _idle(self, next_due: int | None) -> None:
         timeout = WAIT_MAX if next_due is None else min(WAIT_MAX, next_due / 1000)
         try:
-            self.broker.wait(self.queues, timeout, self._wake)
+            self.tether.wait(self.queues, timeout, self._wake)
         except BrokerError as exc:
             log.warning("broker: %s", exc)
+            self.tether.reopen()
             self._pause(0.2)
         self._drain_wake()
 
@@ -202,26 +229,39 @@ def _let_go(child: Child) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def run_child(app: Umbel, holder: str, slot: ChildSlot, permits: Permits, life: int, queues: list[str], strict: bool) -> int:
-    """The whole life of a child, right after the fork. Returns its exit status."""
+def _is_seen(slot: ChildSlot, parent: int) -> bool:
+    """Wait until the supervisor watches this process; False if it never will, since the template died before it could tell.
+    Until then nothing is claimed and nothing written into the slot, which another child may have been given since."""
+    pause = 0.0005
+    while slot.seen != os.getpid():
+        if os.getppid() != parent:
+            return False
+        time.sleep(pause)
+        pause = min(pause * 2, 0.02)
+    return True
+
+
+def be_born(life: int) -> None:
+    """Signals and the end of a process that was forked from the template."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTSTP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # a terminal signals the whole group; only the supervisor decides
     signal.signal(signal.SIGTERM, _ignore)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True, chain=False)
     threading.Thread(target=_die_with, args=(life,), daemon=True, name="umbel-life").start()
+
+
+def run_child(app: Umbel, birth: Birth, queues: list[str], strict: bool) -> int:
+    """The whole life of a child, right after the fork. Returns its exit status."""
+    be_born(birth.life)
     reach("child.born")
+    if not _is_seen(birth.slot, birth.parent):
+        return EXIT_UNSEEN
     broker = app.make_broker()
-    child = Child(app, broker, holder, slot, permits, queues, strict)
+    child = Child(app, broker, birth.holder, birth.slot, birth.permits, queues, strict)
     os.register_at_fork(after_in_child=partial(_let_go, child))
-    while True:
-        try:
-            broker.open()
-            break
-        except BrokerError as exc:
-            log.warning("broker does not open: %s", exc)
-            child._pause(0.5)
     try:
+        child.connect()
         child.serve()
     except Fenced as fence:
         log.warning("child ends: %s", fence)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import NamedTuple
 
-from ..broker import Blame, Broker
-from ..envelope import Envelope, Receipt
+from ..broker import Blame
+from ..envelope import Delivery, Envelope, Receipt
 from ..errors import SoftTimeLimitExceeded, WireError
 from ..failure import encode_failure
 from ..message import decode_body
 from ..outcome import Dropped, Outcome, Released
 from ..policy import HardLimitPolicy, after_hard_limit
 from .catalog import TaskFacts
+from .pidfd import send_signal
 from .slots import Running
 from .templates import TemplateProcess
-
-log = logging.getLogger("umbel.worker")
 
 
 class Killed(Enum):
@@ -42,6 +41,8 @@ class Member:
     slot: int
     holder: str
     template: TemplateProcess
+    tasks: Mapping[str, TaskFacts]
+    """The user's tasks as its template knows them."""
     born: float
     pid: int = 0
     """0 until the template has said it."""
@@ -55,8 +56,14 @@ class Member:
     owed: list[Receipt] = field(default_factory=list)
     """Receipts whose permits were taken, to be given back."""
     owed_seq: int = 0
+    reconnected: float = 0.0
+    """The beat after which it was last told to connect anew."""
+    asked: bool = False
+    """The clerk was asked to give back what is owed, or to retire it, and has not answered yet."""
     last: Running | None = None
     """Its last words, once it is dead."""
+    ended: float = 0.0
+    """When it was found dead (monotonic)."""
     status: int | None = None
 
     def kill(self, why: Killed, version: int = 0) -> None:
@@ -67,13 +74,7 @@ class Member:
 
     def signal(self, number: int) -> None:
         if self.pid and self.last is None:
-            try:
-                if self.pidfd >= 0:
-                    signal.pidfd_send_signal(self.pidfd, number)
-                else:
-                    os.kill(self.pid, number)
-            except ProcessLookupError:
-                pass
+            send_signal(self.pid, self.pidfd, number)
 
     def close(self) -> None:
         if self.pidfd >= 0:
@@ -81,32 +82,63 @@ class Member:
             self.pidfd = -1
 
 
-def blame_for(member: Member, broker: Broker, tasks: Mapping[str, TaskFacts]) -> Blame | None:
+class Ran(NamedTuple):
+    """What a dead child was running, as the store holds it."""
+
+    envelope: Envelope
+    task: str
+
+
+def found_running(member: Member, held: Iterable[Delivery]) -> Ran | None:
+    """What a dead child was running, if it ran something and the store (``Broker.resume``) has it still."""
+    receipt = _last_receipt(member)
+    for delivery in held:
+        if delivery.receipt == receipt:
+            return Ran(delivery.envelope, _name_of(delivery.envelope))
+    return None
+
+
+def blame_for(member: Member, ran: Ran | None, tasks: Mapping[str, TaskFacts]) -> Blame | None:
     """Which delivery a dead child's death is laid to, and what shall become of it."""
-    last = member.last
-    if last is None or not last.busy:
+    receipt = _last_receipt(member)
+    if receipt is None or member.last is None:
         return None
-    receipt = Receipt(member.holder, last.seq, last.at)
-    if member.killed is Killed.NO:
+    if member.killed is Killed.NO or ran is None:
         return Blame(receipt)
-    if member.killed_version != last.version or member.killed in (Killed.SHUTDOWN, Killed.STUCK, Killed.LOST):
-        return Blame(receipt, Released(0, "shutdown" if member.killed is Killed.SHUTDOWN else "killed"))
-    if member.killed is Killed.CANCEL:
+    if over_hard_limit(member):
+        return Blame(receipt, _after_hard_limit(ran, tasks))
+    if member.killed is Killed.CANCEL and member.killed_version == member.last.version:
         return Blame(receipt, Dropped("cancelled"))
-    held = [d.envelope for d in broker.resume(member.holder) if d.receipt == receipt]
-    return Blame(receipt, _over_hard_limit(held[0], tasks)) if held else None
+    return Blame(receipt, Released(0, "shutdown" if member.killed is Killed.SHUTDOWN else "killed"))
 
 
-def _over_hard_limit(envelope: Envelope, tasks: Mapping[str, TaskFacts]) -> Outcome:
+def _last_receipt(member: Member) -> Receipt | None:
+    last = member.last
+    return Receipt(member.holder, last.seq, last.at) if last is not None and last.busy else None
+
+
+def over_hard_limit(member: Member) -> bool:
+    """Was it killed at the hard limit of what it ran last? What it ran before may have ended just before the kill."""
+    return member.killed is Killed.HARD and member.last is not None and member.killed_version == member.last.version
+
+
+def _name_of(envelope: Envelope) -> str:
     try:
-        name = decode_body(envelope.body).t
+        return decode_body(envelope.body).t
     except WireError:
-        name = "?"
-    facts = tasks.get(name)
+        return "?"
+
+
+def _after_hard_limit(ran: Ran, tasks: Mapping[str, TaskFacts]) -> Outcome:
+    facts = tasks.get(ran.task)
     limit = facts.hard if facts else 0.0
-    error = encode_failure(SoftTimeLimitExceeded(f"{name} was killed at its hard time limit of {limit:g} s"))
-    log.error("%s[%s] killed: hard time limit of %g s is over", name, envelope.id, limit)
-    return after_hard_limit(facts.on_hard_limit if facts else HardLimitPolicy(), envelope.attempt, error=error)
+    error = encode_failure(SoftTimeLimitExceeded(f"{ran.task} was killed at its hard time limit of {limit:g} s"))
+    return after_hard_limit(facts.on_hard_limit if facts else HardLimitPolicy(), ran.envelope.attempt, error=error)
+
+
+def is_expected(member: Member) -> bool:
+    """Did it end because it was told to, or was it never there?"""
+    return member.leaving or member.unborn or member.killed is not Killed.NO
 
 
 def describe_end(member: Member) -> str:

@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
@@ -129,7 +130,8 @@ class Executor:
 
     def _call(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = task.invoke(args, kwargs)
-        return self._soft.wait_for(value) if task.is_async else value
+        # The value and not the declaration: a plain function around an async def answers with a coroutine too
+        return self._soft.wait_for(value) if type(value) is CoroutineType else value
 
     def _misfit(self, envelope: Envelope, task: Task[..., Any], exc: UnknownParameters) -> Outcome:
         if task.options.unknown_kwargs == "error":

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from .slots import Running
+from .points import span
+from .slots import Pulse, Running
 
 HOSTAGE_AGE = 0.2
 """Seconds after which what is not begun of a batch goes to others."""
-STUCK_AGE = 60.0
-"""A child without a task turns its loop every 5 s at the least; after this long it is beyond hope."""
+RECONNECT_AGE = span("reconnect", 30.0)
+"""Seconds for which a child that could fetch does not, before it must connect anew. Its loop turns every 5 s at the least,
+and a server's answer is waited for 10 s."""
+STUCK_AGE = span("stuck", 60.0)
+"""Seconds after which a new connection has not helped either: the process is beyond hope."""
 
 
 class Sentence(Enum):
@@ -19,20 +23,31 @@ class Sentence(Enum):
     HARD = auto()
     """Its task's hard limit is over: kill it."""
     SOFT = auto()
+    RECONNECT = auto()
+    """It neither runs a task nor turns its loop: break off its call of the broker."""
     STUCK = auto()
-    """It neither runs a task nor turns its loop: kill it."""
+    """Nor does it for longer, or all its exchanges fail though the broker answers others: kill it."""
 
 
-def judge(running: Running, now: float, soft_done: int, beat: float) -> Sentence:
-    """The sentence for a child that was read at ``now`` (monotonic)."""
+def judge(running: Running, now: float, soft_done: int, pulse: Pulse, fetch_since: float | None) -> Sentence:
+    """The sentence for a child that was read at ``now``. ``fetch_since``: since when it could fetch, None if it cannot; a
+    child is not to blame for a broker that is away, and what it has finished is safest in its hands. All monotonic."""
     if running.busy:
         if running.hard and now >= running.hard:
             return Sentence.HARD
         if running.soft and now >= running.soft and soft_done != running.version:
             return Sentence.SOFT
-    elif beat and now - beat > STUCK_AGE:
-        return Sentence.STUCK
+    elif pulse.beat and fetch_since is not None:
+        return _idle(now, pulse, fetch_since)
     return Sentence.NOTHING
+
+
+def _idle(now: float, pulse: Pulse, fetch_since: float) -> Sentence:
+    silent = now - max(pulse.beat, fetch_since)
+    failing = now - max(pulse.failing, fetch_since) if pulse.failing else 0.0
+    if max(silent, failing) > STUCK_AGE:
+        return Sentence.STUCK
+    return Sentence.RECONNECT if silent > RECONNECT_AGE else Sentence.NOTHING
 
 
 def holds_hostages(running: Running, now: float) -> bool:

@@ -82,19 +82,32 @@ class Lease:
         self.trust = RescueTrust(ttl, heartbeat)
         self.lost: deque[str] = deque()
         self.commands: deque[Command] = deque()
+        self.away: deque[float] = deque()
+        """Spans (s) for which the broker was away, each once it answers again."""
         self.forgotten = False
         """The store forgot this worker (it was rescued): every child must be made anew."""
         self._began = False
+        self._answering: tuple[float, float] | None = None
+        """Between which moments (monotonic) each heartbeat was answered on time."""
 
     def start(self) -> None:
         if not self._thread.is_alive():
             self._thread.start()
 
-    def stop(self) -> None:
-        """No heartbeat is sent after this returns. Twice is once."""
+    def stop(self, timeout: float) -> bool:
+        """No heartbeat is begun any more. False if one still hangs after ``timeout`` seconds: the broker may yet carry it out."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=10)
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def answering_since(self) -> float | None:
+        """Since when (monotonic) the broker has answered each heartbeat on time; None if it does not."""
+        with self._lock:
+            answering = self._answering
+        if answering is None or self._clock.monotonic() - answering[1] > self._heartbeat * 2:
+            return None
+        return answering[0]
 
     def may_rescue(self, ask: Callable[[], int]) -> bool:
         """May we rescue now? ``ask`` reads the store's clock, which is done only if all else says yes."""
@@ -107,7 +120,7 @@ class Lease:
 
     def _run(self) -> None:
         pause = 0.0
-        failed = 0
+        failed, failing = 0, 0.0
         while not self._stop.wait(pause):
             try:
                 if not self._began or failed:
@@ -115,23 +128,34 @@ class Lease:
                     self._broker.open()
                 self._beat()
             except Exception as exc:  # whatever it was: without this thread the worker loses all it holds
+                failing = failing or self._clock.monotonic()
                 failed += 1
-                if not isinstance(exc, BrokerError):
-                    log.exception("heartbeat: unexpected")
-                with self._lock:
-                    self.trust.failed()
-                if failed == 1 or failed % 20 == 0:
-                    log.warning("heartbeat: %s; trying again", exc)
+                self._missed(exc, failed)
                 pause = min(self._heartbeat, 0.1 * 2 ** min(failed, 6)) * (0.5 + random.random() / 2)
             else:
-                failed = 0
+                if failed:
+                    self.away.append(self._clock.monotonic() - failing)
+                    self._notify()
+                failed, failing = 0, 0.0
                 pause = self._heartbeat * (0.95 + random.random() / 20)
         self._broker.close()
 
+    def _missed(self, exc: Exception, failed: int) -> None:
+        if not isinstance(exc, BrokerError):
+            log.error("heartbeat: unexpected", exc_info=exc)
+        with self._lock:
+            self.trust.failed()
+            self._answering = None
+        if failed == 1 or failed % 20 == 0:
+            log.warning("heartbeat: %s; trying again", exc)
+
     def _beat(self) -> None:
         answer = self._broker.renew(self._worker, self._ttl, self.about)
+        now = self._clock.monotonic()
         with self._lock:
             self.trust.renewed(self._clock.boottime(), answer.now)
+            on_time = self._answering is not None and now - self._answering[1] <= self._heartbeat * 2
+            self._answering = (self._answering[0] if on_time and self._answering else now, now)
         first, self._began = not self._began, True
         self.lost.extend(answer.lost)
         self.commands.extend(answer.commands)

@@ -30,6 +30,8 @@ class Inherited(msgspec.Struct, frozen=True):
 
     control: int
     life: int
+    events: int
+    """Where a herald reads what happened in the supervisor."""
     slots: int
     slot_count: int
     permits: tuple[tuple[int, int], ...]

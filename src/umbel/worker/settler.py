@@ -6,8 +6,9 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from ..broker import Broker, Exchanged, Settle, Verdict
+from ..broker import Exchanged, Settle, Verdict
 from ..clock import Clock
 from ..envelope import Envelope, Receipt
 from ..errors import BrokerError, Fenced, NotSupported, SequenceError, StoreFull
@@ -21,10 +22,18 @@ _PAUSE_FIRST, _PAUSE_LAST = 0.05, 2.0
 log = logging.getLogger("umbel.worker")
 
 
+class Exchanges(Protocol):
+    """What is needed of a broker here."""
+
+    def open(self) -> None: ...
+    def close(self) -> None: ...
+    def exchange(self, holder: str, seq: int, settles: Sequence[Settle], queues: Sequence[str], limit: int, /) -> Exchanged: ...
+
+
 class Settler:
     """Exchanges of one holder, each repeated under its number until it is answered."""
 
-    def __init__(self, broker: Broker, holder: str, clock: Clock, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, broker: Exchanges, holder: str, clock: Clock, pause: Callable[[float], None] = time.sleep) -> None:
         self.broker = broker
         self.holder = holder
         self.seq = 0

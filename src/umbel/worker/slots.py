@@ -22,10 +22,13 @@ _LONG = Struct("<q")
 _INDEX_AT = 20
 _BEAT_AT = 72
 _SOFT_DONE_AT = 80
+_FAILING_AT = 88
 _COMMAND_AT = 128
 _SOFT_WANTED_AT = 136
 _RETURNED_AT = 144
-# 152-255: counters of finished runs, for metrics; not written yet
+_SEEN_AT = 152
+_RECONNECT_AT = 160
+# 168-255: counters of finished runs, for metrics; not written yet
 
 
 class Command(IntEnum):
@@ -55,6 +58,15 @@ class Running(NamedTuple):
     @property
     def busy(self) -> bool:
         return self.at >= 0
+
+
+class Pulse(NamedTuple):
+    """How a child's loop goes. Monotonic seconds."""
+
+    beat: float
+    """When the child last turned its loop; 0: not yet."""
+    failing: float = 0.0
+    """Since when each of its exchanges has failed; 0 if the last one was answered."""
 
 
 IDLE = Running(0, 0, 0, -1, 0.0, 0.0, 0.0, 0.0)
@@ -105,10 +117,12 @@ class Slots:
         """What a dead child ran: nobody writes any more. A begin that was cut off in its middle had begun nothing."""
         return self.running(number) or IDLE
 
-    def beat(self, number: int) -> float:
-        """When the child last turned its loop (monotonic; 0: not yet)."""
-        (beat,) = _SPAN.unpack_from(self._memory, number * SLOT_SIZE + _BEAT_AT)
-        return float(beat)
+    def pulse(self, number: int) -> Pulse:
+        """How the child's loop goes."""
+        at = number * SLOT_SIZE
+        (beat,) = _SPAN.unpack_from(self._memory, at + _BEAT_AT)
+        (failing,) = _SPAN.unpack_from(self._memory, at + _FAILING_AT)
+        return Pulse(beat, failing)
 
     def soft_done(self, number: int) -> int:
         """The last version in which the child raised a soft limit."""
@@ -124,6 +138,14 @@ class Slots:
         """Ask for the soft limit in this version, and in no other."""
         _LONG.pack_into(self._memory, number * SLOT_SIZE + _SOFT_WANTED_AT, version)
 
+    def seen(self, number: int, pid: int) -> None:
+        """Process ``pid`` is watched from now on, and may begin. Until it reads this it writes nothing here."""
+        _LONG.pack_into(self._memory, number * SLOT_SIZE + _SEEN_AT, pid)
+
+    def want_reconnect(self, number: int, beat: float) -> None:
+        """Ask for a new connection, if ``beat`` is still the child's last one."""
+        _SPAN.pack_into(self._memory, number * SLOT_SIZE + _RECONNECT_AT, beat)
+
     def returned(self, number: int, seq: int) -> None:
         """What was not begun of batch ``seq`` has been given back: the child may go on."""
         _LONG.pack_into(self._memory, number * SLOT_SIZE + _RETURNED_AT, seq)
@@ -132,13 +154,13 @@ class Slots:
 class ChildSlot:
     """One slot as its child writes it: a few hundred nanoseconds a call."""
 
-    __slots__ = ("_at", "_memory", "_since", "_seq", "_size", "version")
+    __slots__ = ("_at", "_memory", "_since", "_seq", "_size", "last_beat", "version")
 
     def __init__(self, memory: mmap.mmap, at: int) -> None:
         self._memory = memory
         self._at = at
         self._seq = self._size = self.version = 0
-        self._since = 0.0
+        self._since = self.last_beat = 0.0
 
     def batch(self, seq: int, size: int, now: float) -> None:
         """A batch of ``size`` deliveries was received; nothing of it is begun."""
@@ -169,7 +191,12 @@ class ChildSlot:
         _INDEX.pack_into(self._memory, self._at + _INDEX_AT, -1)
 
     def beat(self, now: float) -> None:
+        self.last_beat = now
         _SPAN.pack_into(self._memory, self._at + _BEAT_AT, now)
+
+    def failing(self, since: float) -> None:
+        """Exchanges have failed since then; 0: one was answered."""
+        _SPAN.pack_into(self._memory, self._at + _FAILING_AT, since)
 
     def soft_is_done(self, version: int) -> None:
         _LONG.pack_into(self._memory, self._at + _SOFT_DONE_AT, version)
@@ -177,6 +204,14 @@ class ChildSlot:
     @property
     def command(self) -> int:
         return int(_INDEX.unpack_from(self._memory, self._at + _COMMAND_AT)[0])
+
+    @property
+    def seen(self) -> int:
+        return int(_LONG.unpack_from(self._memory, self._at + _SEEN_AT)[0])
+
+    @property
+    def reconnect_wanted(self) -> float:
+        return float(_SPAN.unpack_from(self._memory, self._at + _RECONNECT_AT)[0])
 
     @property
     def soft_wanted(self) -> int:

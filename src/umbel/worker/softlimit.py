@@ -2,7 +2,8 @@
 
 The supervisor writes into the slot which run it means (its version), then signals, and signals again until the child has
 said that it raised, or the run is over. The handler raises only while exactly that run is armed, and disarms it first:
-so it raises once, inside ``SoftLimit.call``, and never in the next task.
+so it raises once, inside ``SoftLimit.call``, and never in the next task. Where the interpreter, or a library, would swallow
+what it raises, it does not raise yet. What the task's own code catches, it was told.
 """
 
 from __future__ import annotations
@@ -14,6 +15,18 @@ from typing import Any
 
 from ..errors import SoftTimeLimitExceeded, TaskInterrupted
 from .slots import ChildSlot, Command
+
+_SWALLOWERS = ("logging", "umbel.events")
+"""Modules that report what is raised below them, and go on."""
+
+
+def _is_swallowed(frame: FrameType | None) -> bool:
+    """Would an exception that is raised here come to nothing? So it is in ``__del__``, and below a log handler."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__" or frame.f_globals.get("__name__") in _SWALLOWERS:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class SoftLimit:
@@ -33,6 +46,9 @@ class SoftLimit:
         armed = self._armed
         if not armed or self._slot.soft_wanted != armed:
             return
+        in_loop = self._coroutine is not None and self._loop is not None
+        if not in_loop and _is_swallowed(frame):
+            return  # the supervisor signals again, until this one has confirmed
         self._armed = 0
         self._slot.soft_is_done(armed)
         error = self._error()

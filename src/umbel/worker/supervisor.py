@@ -1,6 +1,7 @@
 """The supervisor: runs no user code; owns the lease, the children's lives, limits, rescue and the shutdown.
 
-One thread does everything here; the heartbeat has its own (``lease.py``). Signals only set flags and wake the loop.
+One thread does everything here, and never calls the broker: the heartbeat (``lease.py``) and all other calls (``clerk.py``)
+have threads of their own, and only hand over what they heard. Signals only set flags and wake the loop.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ import selectors
 import signal
 from enum import IntEnum
 
-from ..broker import Broker, BrokerSettings
+from ..broker import BrokerSettings
 from ..brokers import make_broker
 from ..clock import SYSTEM, Clock
-from ..errors import BrokerError, UmbelError
+from ..errors import BrokerError
+from ..events import Emitter, LeaseLost, Reconnected
 from ..message import new_id
 from .banner import about, print_banner
+from .clerk import Clerk
+from .dispatch import Dispatch
 from .lease import Lease
 from .logs import set_up_logs
+from .nursery import Pipes
 from .options import WorkerOptions
 from .points import reach
 from .shift import Shift
@@ -32,6 +37,9 @@ _GRACE = 3.0
 
 _BURIAL = 5.0
 """Seconds for a broker that is away, or a template that does not answer, before a killed worker ends without them."""
+
+_FAREWELL, _FAREWELL_AWAY = 5.0, 0.5
+"""Seconds for the broker's answer to each of the last calls: when it answered of late, and when it is known to be away."""
 
 log = logging.getLogger("umbel.worker")
 
@@ -63,7 +71,11 @@ class Supervisor:
         self.selector = selectors.DefaultSelector()
         self.selector.register(self._wake, selectors.EVENT_READ, self._drain_wake)
         self.shift: Shift
-        self.broker: Broker
+        self.events = Emitter()
+        """What happens here, for whoever counts it in this process. Users' subscribers: ``dispatch``, ``docs/internals/events.md``."""
+        self.dispatch = Dispatch()
+        self.dispatch.listen(self.events, lambda: self.shift.catalog.listens)
+        self.clerk: Clerk
         self.lease: Lease
         self.upkeep: Upkeep
 
@@ -74,7 +86,8 @@ class Supervisor:
         set_up_logs(self.options)
         self._catch_signals()
         self._write_pidfile()
-        self.shift = Shift(self.options, self.worker, self.clock, self._life, self.selector)
+        pipes = Pipes(self._life, self.dispatch.read_fd)
+        self.shift = Shift(self.options, self.worker, self.clock, pipes, self.selector)
         try:
             failed = self._await_template()
             if failed is not None:
@@ -89,7 +102,7 @@ class Supervisor:
 
     def _await_template(self) -> Failed | None:
         """Wait for the first template: the app as data, or why there is none."""
-        template = self.shift.template
+        template = self.shift.nursery.template
         while self.phase == Phase.RUNNING:
             for message in template.receive():
                 if isinstance(message, Failed):
@@ -103,32 +116,43 @@ class Supervisor:
         return Failed("stopped before it was ready", 0)
 
     def _connect(self) -> bool:
+        """Reach the broker, and begin; False if this worker is to end without it."""
         catalog = self.shift.catalog
         settings = BrokerSettings(
             catalog.app, catalog.record_ttl, dead_letter_bytes=catalog.dead_letter_bytes, dead_letter_ttl=catalog.dead_letter_ttl
         )
-        self.broker = make_broker(catalog.broker, settings, self.clock)
-        told = False
-        while True:
-            try:
-                self.broker.open()
-                break
-            except BrokerError as exc:
-                if self.options.fail_fast or self.phase != Phase.RUNNING:
-                    log.error("broker: %s", exc)
-                    return False
-                if not told:
-                    log.warning("broker: %s; waiting for it", exc)
-                told = True
-                self._turn(0.5)
+        self.clerk = Clerk(make_broker(catalog.broker, settings, self.clock), self._notify)
+        self.clerk.start()
+        if not self._reach_broker():
+            return False
         heart = make_broker(catalog.broker, settings, self.clock)
         info = about(self.options, catalog, self.clock)
         self.lease = Lease(heart, self.worker, catalog.lease_ttl, catalog.heartbeat, info, self.clock, self._notify)
         self.lease.start()
-        self.upkeep = Upkeep(self.broker, self.lease, catalog.lease_ttl, self.clock)
-        self.shift.begin(self.broker)
+        self.upkeep = Upkeep(self.clerk, self.lease, catalog.lease_ttl, self.clock, self.events.emit)
+        self.shift.begin(self.clerk, self.events.emit, self.lease.answering_since)
         print_banner(self.options, catalog, self.worker)
         return True
+
+    def _reach_broker(self) -> bool:
+        told = False
+        while True:
+            heard: list[Exception | None] = []
+            self.clerk.ask(lambda _: None, heard.append, heard.append)
+            while not heard and self.phase == Phase.RUNNING:
+                self._turn(0.5)
+            error = heard[0] if heard else BrokerError("stopped before it answered")
+            if error is None:
+                return True
+            if not isinstance(error, BrokerError):
+                raise error
+            if self.options.fail_fast or self.phase != Phase.RUNNING:
+                log.error("broker: %s", error)
+                return False
+            if not told:
+                log.warning("broker: %s; waiting for it", error)
+            told = True
+            self._turn(0.5)
 
     def _serve(self) -> None:
         ready = False
@@ -147,15 +171,20 @@ class Supervisor:
         if self.phase == Phase.KILLING and self.clock.monotonic() >= self.deadline:
             log.error("%d children could not be accounted for in time; what they held is given back later", len(self.shift.members))
             return True
-        return self.phase > Phase.RUNNING and not self.shift.members
+        return self.phase > Phase.RUNNING and self.shift.deserted
 
     def _take_news(self) -> None:
         if self.lease.forgotten:
             self.lease.forgotten = False
             log.error("this worker's lease was taken: all its children are made anew")
+            self.events.emit(LeaseLost(worker=self.worker, holders=len(self.shift.members)))
             self.shift.lose_all()
         while self.lease.lost:
             self.shift.lose(self.lease.lost.popleft())
+        while self.lease.away:
+            away = self.lease.away.popleft()
+            log.warning("broker: it answers again after %.1f s", away)
+            self.events.emit(Reconnected(away=away))
         while self.lease.commands:
             command = self.lease.commands.popleft()
             if command.do == "cancel":
@@ -163,19 +192,27 @@ class Supervisor:
 
     def _end(self) -> None:
         reach("supervisor.leaving")
+        self.dispatch.end()
         self.shift.end()  # first: nobody may run what is given back here
         if hasattr(self, "lease"):
-            self.lease.stop()  # before the worker is forgotten, lest a late heartbeat makes it known again
-            try:
-                self.broker.leave(self.worker)
-            except UmbelError as exc:
-                log.warning("could not take leave of the broker (others will rescue what is left): %s", exc)
-            self.broker.close()
+            self._take_leave()
+        if hasattr(self, "clerk"):
+            self.clerk.stop()
         if self.options.pidfile:
             try:
                 os.unlink(self.options.pidfile)
             except FileNotFoundError:
                 pass
+
+    def _take_leave(self) -> None:
+        """Forget this worker in the store, and give back what is still held."""
+        span = _FAREWELL if self.lease.answering_since() is not None else _FAREWELL_AWAY
+        quiet = self.lease.stop(span)  # first, lest a late heartbeat makes the worker known again
+        left = self.clerk.last(lambda broker: broker.leave(self.worker), span)
+        if left and not quiet and self.lease.stop(span):  # it was carried out late, before or after we left
+            left = self.clerk.last(lambda broker: broker.leave(self.worker), span)
+        if not left:
+            log.warning("could not take leave of the broker: others will rescue what is left, after %g s", self.shift.catalog.lease_ttl)
 
     # -- the loop
 
@@ -185,6 +222,8 @@ class Supervisor:
                 key.data()
         while self._asked:
             self._on_signal(self._asked.pop(0))
+        if hasattr(self, "clerk"):
+            self.clerk.deliver()
 
     def _notify(self) -> None:
         try:

@@ -11,6 +11,7 @@ from ..envelope import Delivery
 from ..events import (
     Buried,
     Emitter,
+    Reconnected,
     TaskDropped,
     TaskFailed,
     TaskReceived,
@@ -58,6 +59,11 @@ class Teller:
                 self._events.emit(TaskSucceeded(id=e.id, task=name, queue=e.queue, attempt=e.attempt, runtime=span))
         else:
             self._emit_other(name, delivery, outcome, span)
+
+    def reconnected(self, away: float) -> None:
+        """The broker answers again after ``away`` seconds."""
+        if self._events.wanted(Reconnected):
+            self._events.emit(Reconnected(away=away))
 
     def removed(self, found: Iterable[Removed]) -> None:
         """What the store itself took out while it was claimed from."""

@@ -7,20 +7,25 @@ on demand, pipes exit statuses to the supervisor, and ends when the supervisor's
 from __future__ import annotations
 
 import gc
+import logging
+import math
 import os
 import select
 import signal
 import socket
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
 from ..errors import AppNotFound, ConfigError, UmbelError
 from ..policy import hard_limit_policy
 from .catalog import Catalog, TaskFacts
-from .child import run_child
+from .child import Birth, be_born, run_child
+from .dispatch import wanted
+from .herald import run_herald
 from .limits import limits_of
 from .logs import set_up_logs
 from .options import Inherited, WorkerOptions
@@ -33,6 +38,12 @@ if TYPE_CHECKING:
     from ..app import Umbel
 
 EXIT_CONFIG, EXIT_IMPORT = 2, 3
+_HERALD_AGAIN = 1.0
+"""Seconds until another herald: a subscriber that kills it would do so again."""
+_HERALD_END = 2
+"""Seconds that subscribers have for the last events of a worker."""
+
+log = logging.getLogger("umbel.worker")
 
 
 def catalog_of(app: Umbel, options: WorkerOptions) -> Catalog:
@@ -53,6 +64,7 @@ def catalog_of(app: Umbel, options: WorkerOptions) -> Catalog:
         record_ttl=s.record_ttl,
         dead_letter_bytes=s.dead_letter_bytes,
         dead_letter_ttl=s.dead_letter_ttl,
+        listens=wanted(app.events),
     )
 
 
@@ -63,10 +75,16 @@ class Template:
         self.app = app
         self.options = options
         self.life = inherited.life
+        self.events = inherited.events
         self.slots = Slots(inherited.slots, inherited.slot_count)
         self.permits = [Permits(*pair) for pair in inherited.permits]
         self.line = line
+        self.pid = os.getpid()
         self.children: set[int] = set()
+        self.herald = 0
+        """Its process id; 0 while there is none."""
+        self._herald_at = 0.0 if wanted(app.events) else math.inf
+        """When there shall be one (monotonic)."""
         self._wake, write = os.pipe()
         for fd in (self._wake, write):
             os.set_blocking(fd, False)
@@ -78,8 +96,11 @@ class Template:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        poll = select.poll()
+        poll.register(self.line.fileno(), select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
         while not self.line.closed:
-            readable, _, _ = select.select([self.line.fileno(), self._wake], [], [])
+            readable = {fd for fd, _ in poll.poll(self._tend_herald())}
             if self._wake in readable:
                 os.read(self._wake, 4096)
             self._bury()
@@ -88,12 +109,18 @@ class Template:
                     self._fork(fork)
         for pid in self.children:
             os.kill(pid, signal.SIGKILL)
+        self._end_herald()
 
     def _bury(self) -> None:
-        while self.children:
+        while self.children or self.herald:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
+            if pid == self.herald:
+                self.herald = 0
+                log.error("the process that tells of events is gone; another one follows")
+                self._herald_at = self.app.clock.monotonic() + _HERALD_AGAIN
+                continue
             self.children.discard(pid)
             self.line.send(Exited(pid, status))
 
@@ -106,17 +133,59 @@ class Template:
             return
         if pid:
             self.children.add(pid)
+            reach("template.forked")
             self.line.send(Forked(fork.slot, fork.holder, pid))
             return
+        self._live(lambda: self._run_child(fork))
+
+    def _run_child(self, fork: Fork) -> int:
+        queues = list(self.options.queues or self.app.queues())
+        turn = fork.slot % len(queues)
+        queues = queues if self.options.strict else queues[turn:] + queues[:turn]
+        birth = Birth(fork.holder, self.slots.child(fork.slot), self.permits[fork.slot], self.life, self.pid)
+        return run_child(self.app, birth, queues, self.options.strict)
+
+    def _tend_herald(self) -> int | None:
+        """Fork the herald if it is time; until when to wait otherwise (ms), None for ever."""
+        if self.herald or self._herald_at == math.inf:
+            return None
+        left = self._herald_at - self.app.clock.monotonic()
+        if left > 0:
+            return int(left * 1000) + 1
+        try:
+            self.herald = os.fork()
+        except OSError as exc:
+            log.error("no process to tell of events could be forked (%s); trying again", exc)
+            self._herald_at += _HERALD_AGAIN
+            return 0
+        if not self.herald:
+            self._live(self._run_herald)
+        return None
+
+    def _run_herald(self) -> int:
+        be_born(self.life)
+        return run_herald(self.app.events, self.events, self.pid)
+
+    def _end_herald(self) -> None:
+        """It was told to end after the last event; a subscriber that hangs does not keep the worker."""
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        deadline = self.app.clock.monotonic() + _HERALD_END
+        while self.herald and not os.waitpid(self.herald, os.WNOHANG)[0]:
+            left = deadline - self.app.clock.monotonic()
+            if left <= 0:
+                os.kill(self.herald, signal.SIGKILL)
+                return
+            if poll.poll(left * 1000):
+                os.read(self._wake, 4096)
+
+    def _live(self, life: Callable[[], int]) -> NoReturn:
+        """The whole life of a forked process."""
         status = 70
         try:
             signal.set_wakeup_fd(-1)
             self.line.sock.close()
-            queues = list(self.options.queues or self.app.queues())
-            turn = fork.slot % len(queues)
-            queues = queues if self.options.strict else queues[turn:] + queues[:turn]
-            slot = self.slots.child(fork.slot)
-            status = run_child(self.app, fork.holder, slot, self.permits[fork.slot], self.life, queues, self.options.strict)
+            status = life()
         except BaseException:
             traceback.print_exc()
         finally:

@@ -20,12 +20,12 @@ from .wire import Fork, FromTemplate, Line
 class TemplateProcess:
     """One template. Made anew after its death, and for a reload."""
 
-    def __init__(self, options: WorkerOptions, slots: Slots, permits: list[Permits], life: int) -> None:
-        """Starts it. ``life`` is the end of a pipe whose other end only the supervisor holds."""
+    def __init__(self, options: WorkerOptions, slots: Slots, permits: list[Permits], life: int, events: int) -> None:
+        """Starts it. ``life`` is the end of a pipe whose other end only the supervisor holds; ``events`` is where heralds read."""
         ours, theirs = socket.socketpair()
         os.set_blocking(ours.fileno(), False)
-        inherited = Inherited(theirs.fileno(), life, slots.fd, slots.count, tuple((p.read_fd, p.write_fd) for p in permits))
-        fds = [theirs.fileno(), life, slots.fd, *(fd for p in permits for fd in p.fds)]
+        inherited = Inherited(theirs.fileno(), life, events, slots.fd, slots.count, tuple((p.read_fd, p.write_fd) for p in permits))
+        fds = [theirs.fileno(), life, events, slots.fd, *(fd for p in permits for fd in p.fds)]
         arguments = [msgspec.json.encode(value).decode() for value in (options, inherited)]
         # A fresh interpreter: this process has threads, and a fork of it could inherit a held lock
         command = [sys.executable, "-m", "umbel.worker.template", *arguments]

@@ -45,7 +45,7 @@ class Waiter:
                 return due == 0
             span = left if due is None else min(left, due)
             if not queues:
-                select.select([] if stop is None else [stop], [], [], span)
+                self._rest(span, stop)
                 return False
             self._line.send("BLPOP", *map(self._keys.token, queues), f"{max(span, _SHORTEST):.3f}")
             if not self._answered(span, stop):
@@ -53,6 +53,14 @@ class Waiter:
                 return False
             if self._token():
                 return True
+
+    @staticmethod
+    def _rest(span: float, stop: int | None) -> None:
+        """Nothing is waited for but ``stop``."""
+        poll = select.poll()
+        if stop is not None:
+            poll.register(stop, select.POLLIN)
+        poll.poll(span * 1000)
 
     def news(self, key: bytes, after: bytes, timeout: float) -> bytes | None:
         """Block until the stream ``key`` has an entry after the one called ``after``: its name, or None after ``timeout`` (s).

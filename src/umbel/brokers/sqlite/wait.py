@@ -57,7 +57,7 @@ class Waiter:
                 return fact
             nap = left if soon is None else max(0.0, min(left, soon))
             woken = watch.sleep(nap, stop)
-            if stop is not None and select.select([stop], [], [], 0)[0]:
+            if stop is not None and _readable(stop):
                 return self._store.read(look)[0]
             if woken:
                 time.sleep(rest)
@@ -80,6 +80,13 @@ class Waiter:
             store = self._store
             self._watch = watch(Path(f"{store.path}-wal"), lambda: int(store.connection.execute("PRAGMA data_version").fetchone()[0]))
         return self._watch
+
+
+def _readable(fd: int) -> bool:
+    """Now. ``select`` refuses descriptors from 1024 on, which a process with many connections has."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def claimable(store: Store, queues: Sequence[str], now: int) -> tuple[bool | None, float | None]:

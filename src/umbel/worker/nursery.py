@@ -1,0 +1,154 @@
+"""The nursery: the template that children come from now, the one that shall replace it, and those whose children are still out."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+from collections.abc import Callable, Collection
+from typing import NamedTuple, Protocol
+
+from ..clock import Clock
+from .catalog import Catalog
+from .options import WorkerOptions
+from .places import Places
+from .templates import TemplateProcess
+from .wire import Exited, Failed, Forked, FromTemplate, NotForked, Ready
+
+_START_AGAIN = 1.0
+"""Seconds until another try when a template ended before it was ready."""
+
+log = logging.getLogger("umbel.worker")
+
+
+class Listener(Protocol):
+    """Who hears what templates say of children."""
+
+    def forked(self, template: TemplateProcess, message: Forked) -> None: ...
+    def not_forked(self, message: NotForked) -> None: ...
+    def exited(self, message: Exited) -> None: ...
+    def orphaned(self, template: TemplateProcess) -> None:
+        """The template is gone, with what it had not said."""
+        ...
+
+    def replaced(self, template: TemplateProcess) -> None:
+        """Children come from ``template`` from now on."""
+        ...
+
+
+class Pipes(NamedTuple):
+    """Ends of pipes that all templates inherit."""
+
+    life: int
+    """Closes with the supervisor, which alone holds the other end."""
+    events: int
+    """What happened in the supervisor, for heralds."""
+
+
+class Nursery:
+    """Hears templates through the supervisor's selector, replaces a dead one, and ends those that nobody needs."""
+
+    def __init__(self, options: WorkerOptions, places: Places, pipes: Pipes, selector: selectors.BaseSelector, clock: Clock) -> None:
+        self._make: Callable[[], TemplateProcess] = lambda: TemplateProcess(options, places.slots, places.permits, *pipes)
+        self._selector = selector
+        self._clock = clock
+        self._listener: Listener
+        self._last_catalog: Catalog | None = None
+        self._old: list[TemplateProcess] = []
+        self._next: TemplateProcess | None = None
+        self._start_at: float | None = None
+        self.template = self._start()
+
+    def listen(self, listener: Listener) -> None:
+        """Once, before the first child is asked for."""
+        self._listener = listener
+
+    @property
+    def catalog(self) -> Catalog:
+        """What the present template said of the app; while a dead one is replaced, what that one said."""
+        catalog = self.template.catalog or self._last_catalog
+        assert catalog is not None
+        return catalog
+
+    @property
+    def ready(self) -> bool:
+        return self.template.ready
+
+    def _start(self) -> TemplateProcess:
+        template = self._make()
+        self._selector.register(template.line, selectors.EVENT_READ, lambda: self._hear(template))
+        return template
+
+    def _end(self, template: TemplateProcess) -> None:
+        self._selector.unregister(template.line)
+        template.end()
+
+    # -- what they say
+
+    def _hear(self, template: TemplateProcess) -> None:
+        if template.gone():
+            return
+        for message in template.receive():
+            self._heard(template, message)
+        if template.gone():
+            self._is_gone(template)
+
+    def _heard(self, template: TemplateProcess, message: FromTemplate) -> None:
+        if isinstance(message, Forked):
+            self._listener.forked(template, message)
+        elif isinstance(message, NotForked):
+            self._listener.not_forked(message)
+        elif isinstance(message, Exited):
+            self._listener.exited(message)
+        elif isinstance(message, Ready):
+            template.catalog = message.catalog
+            self._is_ready(template)
+        elif isinstance(message, Failed):
+            log.error("new children cannot be made: %s", message.error)
+
+    def _is_ready(self, template: TemplateProcess) -> None:
+        if template is self._next:
+            self._old.append(self.template)
+            self.template, self._next = template, None
+            self._listener.replaced(template)
+
+    def _is_gone(self, template: TemplateProcess) -> None:
+        self._end(template)
+        self._listener.orphaned(template)
+        if template in self._old:
+            self._old.remove(template)
+        elif template is self._next:
+            self._next = None
+        else:
+            log.warning("the template is gone; a new one is started, children that run go on")
+            self._last_catalog = template.catalog or self._last_catalog
+            # One that does not even come to say what the app is would be started over and over
+            self._start_at = self._clock.monotonic() + (0.0 if template.catalog else _START_AGAIN)
+            self.turn()
+
+    def turn(self) -> None:
+        """Start the template that is due."""
+        if self._start_at is not None and self._clock.monotonic() >= self._start_at:
+            self._start_at = None
+            self.template = self._start()
+
+    # -- orders
+
+    def renew(self) -> None:
+        """New code: a new template. When it is ready it takes the place of the present one."""
+        if self._next is not None:  # it may have read code that is older than this order
+            self._next.process.kill()
+            self._end(self._next)
+        self._next = self._start()
+
+    def dismiss_unused(self, needed: Collection[TemplateProcess]) -> None:
+        """End old templates that have no child left."""
+        for template in [one for one in self._old if one not in needed]:
+            self._old.remove(template)
+            template.process.kill()  # it has nothing to do any more, and nothing here may wait for it
+            self._end(template)
+
+    def end(self) -> None:
+        """Let templates end; they kill the children of theirs that are left."""
+        for template in (self.template, self._next, *self._old):
+            if template is not None:
+                template.end()

@@ -1,0 +1,61 @@
+"""To which delivery a death is laid, and what becomes of it."""
+
+import pytest
+
+from umbel.broker import Blame
+from umbel.envelope import Delivery, Envelope, Receipt
+from umbel.message import encode_body
+from umbel.outcome import Dead, Dropped, Released
+from umbel.policy import HardLimitPolicy
+from umbel.worker.catalog import TaskFacts
+from umbel.worker.crew import Killed, Member, blame_for, found_running
+from umbel.worker.slots import IDLE, Running
+
+RAN = Running(version=5, seq=2, size=4, at=1, batch_since=0.0, started=0.0, soft=0.0, hard=0.0)
+RECEIPT = Receipt("h", 2, 1)
+TASKS = {"task": TaskFacts(1.0, 2.0, HardLimitPolicy())}
+HELD = [
+    Delivery(Receipt("h", 2, 0), Envelope("other", "q", encode_body("task", None, None))),
+    Delivery(RECEIPT, Envelope("mine", "q", encode_body("task", None, None))),
+]
+
+
+def _blame(killed=Killed.NO, version=5, last=RAN, held=HELD):
+    member = Member(0, "h", None, TASKS, 0.0, pid=1, killed=killed, killed_version=version, last=last)
+    return blame_for(member, found_running(member, held), TASKS)
+
+
+def test_a_death_of_its_own_is_a_crash_of_what_it_ran():
+    assert _blame() == Blame(RECEIPT)
+
+
+@pytest.mark.parametrize("killed", list(Killed))
+def test_nobody_is_to_blame_for_a_death_between_two_runs(killed):
+    assert _blame(killed, last=IDLE) is None
+
+
+def test_the_hard_limit_ends_what_it_was_meant_for():
+    blame = _blame(Killed.HARD)
+    assert blame.receipt == RECEIPT
+    assert isinstance(blame.outcome, Dead)
+    assert blame.outcome.reason == "time_limit"
+    assert b"2 s" in blame.outcome.error
+
+
+def test_a_cancel_drops_what_it_was_meant_for():
+    assert _blame(Killed.CANCEL) == Blame(RECEIPT, Dropped("cancelled"))
+
+
+@pytest.mark.parametrize("killed", [Killed.HARD, Killed.CANCEL])
+def test_what_began_after_the_sentence_is_given_back_uncharged(killed):
+    assert _blame(killed, version=4) == Blame(RECEIPT, Released(0, "killed"))
+
+
+@pytest.mark.parametrize(("killed", "reason"), [(Killed.SHUTDOWN, "shutdown"), (Killed.STUCK, "killed"), (Killed.LOST, "killed")])
+def test_what_the_worker_did_is_not_charged_to_the_task(killed, reason):
+    assert _blame(killed) == Blame(RECEIPT, Released(0, reason))
+
+
+def test_what_the_store_has_no_more_is_still_named():
+    """So that the others in its hands are known not to have begun."""
+    assert _blame(held=HELD[:1]) == Blame(RECEIPT)

@@ -1,0 +1,77 @@
+"""Hostages go back once, whatever becomes of the answers."""
+
+import os
+
+import pytest
+
+from tests.waiting import wait_for
+from umbel.broker import BrokerSettings
+from umbel.brokers import make_broker
+from umbel.clock import SYSTEM
+from umbel.envelope import Envelope
+from umbel.testing.faults import Fault, FaultyBroker
+from umbel.worker.clerk import Clerk
+from umbel.worker.crew import Member
+from umbel.worker.places import Places
+from umbel.worker.watch import Watch
+
+
+@pytest.fixture
+def address(tmp_path):
+    return f"sqlite:///{tmp_path}/umbel.db"
+
+
+@pytest.fixture
+def store(address):
+    made = make_broker(address, BrokerSettings(), SYSTEM)
+    made.open()
+    made.renew("w", 60.0)
+    for holder in ("w/1", "w/2"):
+        made.admit("w", holder)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def faulty(address):
+    return FaultyBroker(make_broker(address, BrokerSettings(), SYSTEM))
+
+
+@pytest.fixture
+def clerk(faulty):
+    made = Clerk(faulty, lambda: None)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize("faults", [[], [Fault.AFTER], [Fault.BEFORE, Fault.AFTER]])
+def test_a_lost_answer_to_giving_back_is_asked_for_again(store, faulty, clerk, faults):
+    for n, fault in enumerate(faults):
+        faulty.fail("give_back", n + 1, fault)
+    store.enqueue([Envelope(f"m{n}", "q", b"{}") for n in range(4)])
+    held = store.exchange("w/1", 1, (), ["q"], 4).deliveries
+    places = Places(1)
+    place = places.take()
+    child, permits = places.slots.child(place), places.permits[place]
+    now = SYSTEM.monotonic()
+    child.batch(1, len(held), now - 1.0)
+    permits.grant(len(held))
+    assert permits.take()
+    child.begin(0, now, 0.0, 0.0)
+    member = Member(place, "w/1", None, {}, now, pid=os.getpid())
+    watch = Watch(clerk, places, SYSTEM, lambda: None)
+
+    def given_back():
+        watch.turn(member)
+        clerk.deliver()
+        return child.returned == 1
+
+    wait_for(given_back)
+    assert not permits.take(), "what goes back must not be begun"
+    assert faulty.calls["give_back"] == len(faults) + 1
+    again = store.exchange("w/2", 1, (), ["q"], 10).deliveries
+    assert [d.envelope.id for d in again] == ["m1", "m2", "m3"]
+    assert [d.envelope.id for d in store.resume("w/1")] == ["m0"]
+    permits.close()
+    places.slots.close()
