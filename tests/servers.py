@@ -53,6 +53,15 @@ class RedisServer:
             self.kill()
             raise
 
+    def command(self, *words: str | int, timeout: float = 30.0) -> bytes:
+        """One command on a connection of its own; the reply as it comes. ``AssertionError`` for an error."""
+        given = [str(word).encode() for word in words]
+        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection, connection.makefile("rb") as reader:
+            connection.sendall(b"*%d\r\n" % len(given) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in given))
+            line = reader.readline()
+            assert line and line[:1] != b"-", f"{words[0]}: {line!r}"
+            return reader.read(int(line[1:])) if line[:1] == b"$" else line[1:].strip()
+
     def stop(self) -> None:
         """As an operator would: TERM, and wait for its end."""
         self._end(signal.SIGTERM)

@@ -16,6 +16,9 @@ from ..broker import Broker, Command
 from ..clock import Clock
 from ..errors import BrokerError
 
+_PAUSE_LAST = 1.6
+"""Seconds between tries while the broker is away: after a long outage all children wait for the first heartbeat."""
+
 log = logging.getLogger("umbel.worker")
 
 
@@ -103,7 +106,9 @@ class Lease:
                 return False
         store_now = ask()
         with self._lock:
-            return self.trust.agrees(self._clock.boottime(), store_now)
+            now = self._clock.boottime()
+            # Again: the answer may have taken so long that everybody's heartbeats are late, and nobody's lease is really over
+            return self.trust.trusted(now) and self.trust.agrees(now, store_now)
 
     def _run(self) -> None:
         pause = 0.0
@@ -122,7 +127,7 @@ class Lease:
                     self.trust.failed()
                 if failed == 1 or failed % 20 == 0:
                     log.warning("heartbeat: %s; trying again", exc)
-                pause = min(self._heartbeat, 0.1 * 2 ** min(failed, 6)) * (0.5 + random.random() / 2)
+                pause = min(self._heartbeat, _PAUSE_LAST, 0.1 * 2 ** min(failed, 6)) * (0.5 + random.random() / 2)
             else:
                 failed = 0
                 pause = self._heartbeat * (0.95 + random.random() / 20)

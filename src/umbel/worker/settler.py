@@ -67,6 +67,7 @@ class Settler:
     def _insist(self, settles: Sequence[Settle], queues: Sequence[str], limit: int) -> Exchanged:
         pause = _PAUSE_FIRST
         failed = 0
+        error: BrokerError | None = None
         while True:
             try:
                 reach("child.in_exchange")
@@ -75,7 +76,9 @@ class Settler:
                 if fence.final:
                     self._tell_fenced(settles, fence)
                     raise
-                error: BrokerError = fence
+                if not isinstance(error, Fenced):
+                    pause = _PAUSE_FIRST  # the broker is back, and our own heartbeat will be in a moment
+                error = fence
             except BrokerError as exc:
                 error = exc
                 self._mend(exc)

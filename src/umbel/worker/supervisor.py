@@ -11,6 +11,8 @@ import selectors
 import signal
 from enum import IntEnum
 
+import msgspec
+
 from ..broker import Broker, BrokerSettings
 from ..brokers import make_broker
 from ..clock import SYSTEM, Clock
@@ -121,7 +123,9 @@ class Supervisor:
                     log.warning("broker: %s; waiting for it", exc)
                 told = True
                 self._turn(0.5)
-        heart = make_broker(catalog.broker, settings, self.clock)
+        # A connection may die unseen: a heartbeat is sent anew, on another one, when the next one is due
+        hurried = msgspec.structs.replace(settings, reply_timeout=catalog.heartbeat)
+        heart = make_broker(catalog.broker, hurried, self.clock)
         info = about(self.options, catalog, self.clock)
         self.lease = Lease(heart, self.worker, catalog.lease_ttl, catalog.heartbeat, info, self.clock, self._notify)
         self.lease.start()

@@ -46,7 +46,7 @@ class RedisBroker(Broker):
         self._dedupe_ms = int(settings.dedupe_ttl * 1000)
         self._dead_bytes = settings.dead_letter_bytes
         self._dead_ms = int(settings.dead_letter_ttl * 1000)
-        address = Address(url, settings.app)
+        address = Address(url, settings.app, settings.reply_timeout)
         self._line = Line(address)
         self._waiter = Waiter(address, self._line, self._keys, clock)
         self._queue_names: dict[tuple[str, ...], list[bytes]] = {}
