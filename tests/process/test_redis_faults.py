@@ -164,24 +164,39 @@ def test_a_call_whose_reply_is_lost_says_so_and_can_be_repeated(arena, wires):
     assert all(len(runs) == 1 for runs in arena.marks().values())
 
 
+def may_rescue(words: Words) -> bool:
+    """Is this round of maintenance one that rescues?"""
+    return words[10] != b"0"
+
+
 def test_a_partition_takes_nobodys_task(arena, wires):
-    """Both sides live on, for longer than a lease: who runs something goes on, and settles it afterwards."""
-    wire = wires()
-    for worker in [behind(arena, wire) for _ in range(2)]:
-        worker.ready()
-    time.sleep(LEASE)  # until both may rescue; there is no trace of that to wait for
-    for n in range(2):
-        arena.send("slow", f"through{n}", 1.0)
-        wait_for(lambda n=n: arena.runs(f"through{n}", "begin"))
+    """Both sides live on, for longer than a lease: who runs something goes on, and settles it afterwards.
+
+    One worker is back before the other, and an order to rescue that it had sent in front of the partition arrives then.
+    """
+    early, late = wires(), wires()
+    for wire in (early, late):
+        behind(arena, wire).ready()
+    names = ["through0", "through1"]
+    held = early.strike("maintain", Fault.HOLD_COMMAND, only=may_rescue)
+    held.wait()
+    for name in names:
+        arena.send("slow", name, 1.0)
+        wait_for(lambda name=name: arena.runs(name, "begin"))
     arena.send("mark", "next")
-    wire.partition()
-    arena.all_ran(["through0", "through1"])
+    for wire in (early, late):
+        wire.partition()
+    arena.all_ran(names)
     time.sleep(LEASE * 1.25)
     assert not arena.runs("next")
-    wire.heal()
+    early.release(held)
+    begun = early.seen["maintain"]
+    early.heal()
+    wait_for(lambda: early.seen["maintain"] >= begun + 2)
+    late.heal()
     arena.all_ran(["next"])
     nothing_is_left(arena)
-    assert [len(arena.runs(name, "begin")) for name in ("through0", "through1")] == [1, 1]
+    assert [len(arena.runs(name, "begin")) for name in names] == [1, 1]
     assert len(arena.runs("next")) == 1
 
 

@@ -99,16 +99,21 @@ class Lease:
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
-    def may_rescue(self, ask: Callable[[], int]) -> bool:
-        """May we rescue now? ``ask`` reads the store's clock, which is done only if all else says yes."""
+    def may_rescue_until(self, ask: Callable[[], int]) -> int | None:
+        """Until when, by the store's clock (ms), an order to rescue holds; None if we may not give one.
+
+        ``ask`` reads the store's clock, which is done only if all else says yes. For a heartbeat's time from then on, no
+        lease ends that is renewed as it should be, whatever becomes of the store and the way there.
+        """
         with self._lock:
             if not self.trust.trusted(self._clock.boottime()):
-                return False
+                return None
         store_now = ask()
         with self._lock:
             now = self._clock.boottime()
             # Again: the answer may have taken so long that everybody's heartbeats are late, and nobody's lease is really over
-            return self.trust.trusted(now) and self.trust.agrees(now, store_now)
+            sure = self.trust.trusted(now) and self.trust.agrees(now, store_now)
+        return store_now + int(self._heartbeat * 1000) if sure else None
 
     def _run(self) -> None:
         pause = 0.0

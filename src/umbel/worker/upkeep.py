@@ -32,7 +32,8 @@ class Upkeep:
             return
         self._next = now + self._every * (0.75 + random.random() / 4)
         try:
-            done = self._broker.maintain(rescue=self._lease.may_rescue(self._broker.ping))
+            until = self._lease.may_rescue_until(self._broker.ping)
+            done = self._broker.maintain(rescue=until is not None, until=until)
             self._failing = False
         except BrokerError as exc:
             if not self._failing:

@@ -34,6 +34,7 @@ from .runs import Argument, SettleArguments, field, outcome_arguments, runs
 from .waiting import Waiter
 
 _OLDEST_SERVER = (6, 2)
+_ALWAYS = 1 << 52  # ms; what Lua's numbers hold exactly
 
 
 class RedisBroker(Broker):
@@ -197,11 +198,11 @@ class RedisBroker(Broker):
         returned, removed = self._open_line().run(scripts.LEAVE, 3, keys.root, keys.workers, keys.about, worker)
         return Retired(returned, None, replies.removed(removed))
 
-    def maintain(self, *, rescue: bool = False) -> Maintained:
+    def maintain(self, *, rescue: bool = False, until: int | None = None) -> Maintained:
         keys = self._keys
         fixed = (keys.root, keys.workers, keys.about, keys.queues, keys.ids, keys.died, keys.gone)
         promoted, dropped, rescued, buried, pruned, trimmed, more = self._open_line().run(
-            scripts.MAINTAIN, len(fixed), *fixed, int(rescue), self._dead_bytes, self._dead_ms
+            scripts.MAINTAIN, len(fixed), *fixed, (_ALWAYS if until is None else until) if rescue else 0, self._dead_bytes, self._dead_ms
         )
         return Maintained(
             promoted=promoted,
