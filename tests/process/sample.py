@@ -62,6 +62,11 @@ def fails(n, seconds):
     raise ValueError(n)
 
 
+@app.task(name="weigh")
+def weigh(n, ballast):
+    put_mark(n)
+
+
 @app.task(name="suicide")
 def suicide(n):
     put_mark(n, "begin")
