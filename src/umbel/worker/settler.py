@@ -92,7 +92,9 @@ class Settler:
             pause = min(pause * 2, _PAUSE_LAST)
 
     def _mend(self, error: BrokerError) -> None:
-        if isinstance(error, (SequenceError, NotSupported)):
+        if isinstance(error, SequenceError):  # a store that was set back, or lost what it had answered when it was killed
+            raise Fenced(f"{error}: the store is not where it was; what is in hand runs again") from error
+        if isinstance(error, NotSupported):
             raise error  # a fault of ours, and no repetition mends it
         if isinstance(error, StoreFull):
             return  # what is finished stays in hand until there is room
