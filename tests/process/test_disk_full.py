@@ -19,7 +19,7 @@ from tests.process.wires import nothing_is_left
 from tests.waiting import wait_for
 from umbel import EnqueueRefused
 
-SIZE = 24 << 20
+SIZE = 12 << 20
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -69,7 +69,7 @@ def test_running_work_settles_and_new_work_is_refused(arena, disk):
     sent: list[str] = []
 
     def send(name: str) -> None:
-        arena.send("weigh", name, "x" * 10_000, countdown=5)
+        arena.send("weigh", name, "x" * 10_000, countdown=3)
         sent.append(name)
 
     with pytest.raises(EnqueueRefused, match=r"umbel\.db: .* left on the disk.*Free some"):

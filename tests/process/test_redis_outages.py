@@ -22,7 +22,7 @@ from umbel import EnqueueRefused
 
 LEASE = 2.0
 RESTARTS = min(KILLS, 20)
-STILL = LEASE * 1.6
+STILL = LEASE * 1.4
 SHM = Path("/dev/shm")
 BACK = 5.0
 """Seconds after the server answers again within which every worker works again."""
