@@ -69,7 +69,7 @@ def test_running_work_settles_and_new_work_is_refused(arena, disk):
     sent: list[str] = []
 
     def send(name: str) -> None:
-        arena.send("weigh", name, "x" * 10_000, countdown=3)
+        arena.send("weigh", name, "x" * 10_000, countdown=2)
         sent.append(name)
 
     with pytest.raises(EnqueueRefused, match=r"umbel\.db: .* left on the disk.*Free some"):
@@ -91,7 +91,7 @@ def test_running_work_settles_and_new_work_is_refused(arena, disk):
         with pytest.raises(EnqueueRefused, match="the disk"):
             arena.send("mark", "refused")
     arena.all_ran(through)
-    time.sleep(3)  # longer than the lease: nobody can write, so nobody is rescued
+    time.sleep(2.5)  # longer than the lease: nobody can write, so nobody is rescued
     ballast.unlink()
     arena.send("mark", "after")
     arena.all_ran(["after"])

@@ -14,7 +14,7 @@ from tests.process.conftest import KILLS
 from tests.process.wires import nothing_is_left
 
 LONG = KILLS > 3
-LEASE, ETA, SPAN = (10.0, 30.0, 60.0) if LONG else (1.5, 4.0, 5.0)
+LEASE, ETA, SPAN = (10.0, 30.0, 60.0) if LONG else (1.2, 3.0, 4.0)
 """Seconds: a lease, what is longer than two of them to wait, and what is longer than three of them to run."""
 SKEW = Path(__file__).parent / "skew"
 

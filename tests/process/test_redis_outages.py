@@ -20,7 +20,7 @@ from tests.servers import RedisServer
 from tests.waiting import wait_for
 from umbel import EnqueueRefused
 
-LEASE = 2.0
+LEASE = 1.5
 RESTARTS = min(KILLS, 20)
 STILL = LEASE * 1.4
 SHM = Path("/dev/shm")
@@ -39,7 +39,7 @@ def server(tmp_path_factory, redis_server) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def arena(tmp_path, server) -> Iterator[Arena]:
-    made = Arena(tmp_path, server.url)
+    made = Arena(tmp_path, server.url, lease=str(LEASE))
     yield made
     made.close()
 
@@ -54,7 +54,7 @@ def test_a_server_killed_again_and_again_loses_nothing(tmp_path, tmp_path_factor
     """
     folder = Path(tempfile.mkdtemp(dir=SHM)) if fsync == "everysec" and SHM.is_dir() else tmp_path_factory.mktemp("redis")
     with RedisServer(folder, "--appendfsync", fsync, aof=True) as server:
-        arena = Arena(tmp_path, server.url)
+        arena = Arena(tmp_path, server.url, lease=str(LEASE))
         try:
             workers = [arena.worker().ready() for _ in range(2)]
             names: list[str] = []
@@ -150,13 +150,15 @@ def test_a_server_without_room_refuses_new_work_and_old_work_ends(arena, server)
     assert len(arena.runs("victim", "begin")) == 2
 
 
+@pytest.mark.chaos
 def test_a_server_that_stands_still_for_longer_than_a_lease_is_not_taken_for_dead(arena, server):
-    """Once by CLIENT PAUSE, once by SIGSTOP. One worker gives up waiting for replies meanwhile, the other one does not."""
+    """By SIGSTOP, and with many kills also by CLIENT PAUSE. One worker gives up waiting for replies meanwhile, the other one does not."""
     hasty = arena.worker(UMBEL_BROKER=f"{server.url}?socket_timeout=1").ready()
     patient = arena.worker().ready()
     time.sleep(LEASE)  # until both may rescue; there is no trace of that to wait for
     names: list[str] = []
-    for how in ("paused", "stopped"):
+    ways = ("stopped", "paused") if KILLS > 3 else ("stopped",)
+    for how in ways:
         through = [f"through-{how}{n}" for n in range(4)]
         for name in through:
             arena.send("slow", name, 1.5)
@@ -177,7 +179,7 @@ def test_a_server_that_stands_still_for_longer_than_a_lease_is_not_taken_for_dea
         arena.all_ran(names)
     nothing_is_left(arena)
     assert {name: len(arena.runs(name)) for name in names} == dict.fromkeys(names, 1)
-    assert [len(arena.runs(name, "begin")) for name in names if name.startswith("through")] == [1] * 8
+    assert [len(arena.runs(name, "begin")) for name in names if name.startswith("through")] == [1] * 4 * len(ways)
     for worker in (hasty, patient):
         assert not worker.said("is dead"), worker.log.read_text()
         assert not worker.said("was taken"), worker.log.read_text()
