@@ -18,28 +18,10 @@ from tests.waiting import wait_for
 
 WAVE = 8
 """Workers that start at once: more would only be slower, and late with their heartbeats."""
-SENT = frozenset(("eval", "evalsha", "blpop", "ping", "hgetall", "info", "auth", "hello", "select", "client", "script"))
-"""Commands that umbel's clients send and its scripts do not."""
-
-
-def commands_of(server: RedisServer) -> int:
-    """Commands that clients have sent so far. The server also counts what scripts do: of TIME, each script does one."""
-    counts: dict[str, int] = {}
-    for row in server.command("INFO", "commandstats").decode().splitlines():
-        if row.startswith("cmdstat_"):
-            name, _, figures = row.removeprefix("cmdstat_").partition(":")
-            command = name.partition("|")[0]
-            counts[command] = counts.get(command, 0) + int(figures.split(",")[0].partition("=")[2])
-    return sum(counts.get(name, 0) for name in SENT) + max(0, counts.get("time", 0) - counts.get("evalsha", 0))
-
-
-def figure(server: RedisServer, section: str, name: str) -> float:
-    """One figure of INFO."""
-    return float(server.command("INFO", section).decode().partition(f"{name}:")[2].split()[0])
 
 
 def _cpu(server: RedisServer) -> float:
-    return figure(server, "cpu", "used_cpu_user") + figure(server, "cpu", "used_cpu_sys")
+    return server.figure("cpu", "used_cpu_user") + server.figure("cpu", "used_cpu_sys")
 
 
 def _pss(leader: subprocess.Popen[bytes]) -> int:
@@ -60,7 +42,7 @@ def _pss(leader: subprocess.Popen[bytes]) -> int:
 
 
 def _await_idle(server: RedisServer, count: int) -> None:
-    wait_for(lambda: figure(server, "clients", "blocked_clients") >= count, 120, every=0.2)
+    wait_for(lambda: server.figure("clients", "blocked_clients") >= count, 120, every=0.2)
 
 
 def main(workers: int = 200, span: float = 30.0) -> list[str]:
@@ -72,11 +54,11 @@ def main(workers: int = 200, span: float = 30.0) -> list[str]:
                 fleet += [stage.start(1) for _ in range(min(WAVE, workers - len(fleet)))]
                 _await_idle(server, len(fleet))
             time.sleep(5)
-            before, cpu, begun = commands_of(server), _cpu(server), time.monotonic()
+            before, cpu, begun = server.client_commands(), _cpu(server), time.monotonic()
             time.sleep(span)
-            asked, cpu, span = commands_of(server) - before, _cpu(server) - cpu, time.monotonic() - begun
-            connections = int(figure(server, "clients", "connected_clients")) - 1
-            blocked = int(figure(server, "clients", "blocked_clients"))
+            asked, cpu, span = server.client_commands() - before, _cpu(server) - cpu, time.monotonic() - begun
+            connections = int(server.figure("clients", "connected_clients")) - 1
+            blocked = int(server.figure("clients", "blocked_clients"))
             pss = _pss(fleet[len(fleet) // 2])
         finally:
             for worker in fleet:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.idle_fleet import commands_of
 from tests.process.arena import Arena
 from tests.process.conftest import KILLS
-from tests.process.wires import memory_of, nothing_is_left
+from tests.process.wires import nothing_is_left
 from tests.servers import RedisServer
 from tests.waiting import wait_for
 
@@ -38,7 +37,7 @@ def test_a_gigabyte_that_waits_is_worked_off_with_flat_memory(tmp_path, tmp_path
             arena.app.conf.override(warn_payload=1 << 20)
             count = WAITING // BODY
             arena.app.tasks["weigh"].delay_many({"n": f"w{n}", "ballast": "x" * BODY} for n in range(count))
-            assert memory_of(server) > WAITING
+            assert server.figure("memory", "used_memory") > WAITING
             begun = time.monotonic()
             arena.send("mark", "among")
             assert time.monotonic() - begun < 1.0
@@ -67,10 +66,10 @@ def test_idle_workers_ask_almost_nothing(tmp_path, tmp_path_factory, redis_serve
         try:
             for worker in [arena.worker() for _ in range(3)]:
                 worker.ready()
-            wait_for(lambda: server.command("INFO", "clients").partition(b"blocked_clients:")[2].split()[0] == b"6", 20)
-            begun, before = time.monotonic(), commands_of(server)
+            wait_for(lambda: server.figure("clients", "blocked_clients") == 6, 20)
+            begun, before = time.monotonic(), server.client_commands()
             time.sleep(4)  # the passing of time is what is measured
-            asked, span = commands_of(server) - before, time.monotonic() - begun
+            asked, span = server.client_commands() - before, time.monotonic() - begun
             print(f"3 workers of 2 children: {asked / span:.1f} commands/s")
             assert asked / span < 6 * 1.0 + 3 * 1.3, "more than one a second per child, and one for each worker's lease and upkeep"
         finally:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from tests.process.arena import Arena
-from tests.servers import RedisServer
 from tests.waiting import wait_for
 from umbel import EnqueueRefused, EnqueueUnknown
 
 
-def nothing_is_left(arena: Arena, dead: int = 0, queues: int = 1) -> None:
+def nothing_is_left(arena: Arena, dead: int = 0) -> None:
     """All that was sent is settled: no message waits, none is held, ``dead`` are dead letters."""
     broker = arena.app.make_broker()
     broker.open()
@@ -34,8 +33,3 @@ def insist(arena: Arena, task: str, name: str, *args: object) -> None:
         return True
 
     wait_for(sent, 60, every=0.05)
-
-
-def memory_of(server: RedisServer) -> int:
-    """Bytes that the server uses."""
-    return int(server.command("INFO", "memory").partition(b"used_memory:")[2].split()[0])
