@@ -11,6 +11,8 @@ from pathlib import Path
 from tests.waiting import wait_for
 
 REDIS_SERVER = shutil.which("redis-server")
+_SENT = frozenset(("eval", "evalsha", "blpop", "ping", "hgetall", "info", "auth", "hello", "select", "client", "script"))
+"""Commands that umbel's clients send and its scripts do not."""
 
 
 class RedisServer:
@@ -52,6 +54,29 @@ class RedisServer:
         except BaseException:
             self.kill()
             raise
+
+    def command(self, *words: str | int, timeout: float = 30.0) -> bytes:
+        """One command on a connection of its own; the reply as it comes. ``AssertionError`` for an error."""
+        given = [str(word).encode() for word in words]
+        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection, connection.makefile("rb") as reader:
+            connection.sendall(b"*%d\r\n" % len(given) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in given))
+            line = reader.readline()
+            assert line and line[:1] != b"-", f"{words[0]}: {line!r}"
+            return reader.read(int(line[1:])) if line[:1] == b"$" else line[1:].strip()
+
+    def figure(self, section: str, name: str) -> float:
+        """One figure of INFO."""
+        return float(self.command("INFO", section).decode().partition(f"{name}:")[2].split()[0])
+
+    def client_commands(self) -> int:
+        """Commands that clients have sent so far. The server also counts what scripts do: of TIME, each script does one."""
+        counts: dict[str, int] = {}
+        for row in self.command("INFO", "commandstats").decode().splitlines():
+            if row.startswith("cmdstat_"):
+                name, _, figures = row.removeprefix("cmdstat_").partition(":")
+                command = name.partition("|")[0]
+                counts[command] = counts.get(command, 0) + int(figures.split(",")[0].partition("=")[2])
+        return sum(counts.get(name, 0) for name in _SENT) + max(0, counts.get("time", 0) - counts.get("evalsha", 0))
 
     def stop(self) -> None:
         """As an operator would: TERM, and wait for its end."""

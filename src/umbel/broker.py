@@ -64,6 +64,9 @@ class BrokerSettings(msgspec.Struct, frozen=True):
     """How long an explicit id is remembered: a day, since a caller who lost a reply asks again within minutes."""
     dead_letter_bytes: int = 256 * 1024 * 1024
     dead_letter_ttl: float = 30 * 86_400
+    reply_timeout: float | None = None
+    """The longest that a call may go unanswered before it counts as lost; None for as long as the broker's address says. For
+    a broker on a network, and calls that must be repeated in time: a heartbeat on a connection that died unseen."""
 
 
 class Verdict(StrEnum):
@@ -281,13 +284,14 @@ class Broker(ABC):
         worker itself are forgotten. Repeating it does nothing."""
 
     @abstractmethod
-    def maintain(self, *, rescue: bool = False) -> Maintained:
+    def maintain(self, *, rescue: bool = False, until: int | None = None) -> Maintained:
         """One bounded round: promote what is due, drop what expired, prune what is over, and, with ``rescue``, give back
         what workers whose lease has ended held, in front, and forget them.
 
         A rescued message has ``losses`` + 1 and is handed out alone from then on; at ``loss_limit`` it is a dead letter
         (``worker_lost``), and one with ``LOST_DEAD`` is so at once. Safe to run anywhere, any number of times; ``rescue``
-        only by a supervisor that has renewed on time for a whole lease.
+        only by a supervisor that has renewed on time for a whole lease. What such a one knows holds ``until`` then, by the
+        store's clock (ms): an order that comes later, held up by an outage that kept everybody from renewing, rescues nobody.
         """
 
     @abstractmethod

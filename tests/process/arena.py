@@ -26,11 +26,12 @@ class Mark(NamedTuple):
 class Worker:
     """One ``umbel worker`` in a session of its own."""
 
-    def __init__(self, arena: Arena, *arguments: str, concurrency: int = 2) -> None:
+    def __init__(self, arena: Arena, *arguments: str, concurrency: int = 2, **environment: str) -> None:
         self.log = arena.folder / f"worker{len(arena.workers)}.log"
         command = [sys.executable, "-m", "umbel", "-A", "sample:app", "worker", "-c", str(concurrency), *arguments]
+        mine = {**arena.environment, **environment}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=HERE, env=arena.environment, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(command, cwd=HERE, env=mine, stdout=log, stderr=log, start_new_session=True)
 
     @property
     def pid(self) -> int:
@@ -86,8 +87,9 @@ class Arena:
         self.app.conf.override(broker=broker)
         self.workers: list[Worker] = []
 
-    def worker(self, *arguments: str, concurrency: int = 2) -> Worker:
-        worker = Worker(self, *arguments, concurrency=concurrency)
+    def worker(self, *arguments: str, concurrency: int = 2, **environment: str) -> Worker:
+        """Start one. ``environment``: variables for it alone, say another ``UMBEL_BROKER``."""
+        worker = Worker(self, *arguments, concurrency=concurrency, **environment)
         self.workers.append(worker)
         return worker
 

@@ -53,6 +53,20 @@ def flaky(n):
     put_mark(n)
 
 
+@app.task(name="fails")
+def fails(n, seconds):
+    """Each result that is counted leaves a dead letter."""
+    put_mark(n, "begin")
+    time.sleep(seconds)
+    put_mark(n)
+    raise ValueError(n)
+
+
+@app.task(name="weigh")
+def weigh(n, ballast):
+    put_mark(n)
+
+
 @app.task(name="suicide")
 def suicide(n):
     put_mark(n, "begin")

@@ -1,6 +1,7 @@
 """About 20 ms of work, whatever a task takes."""
 
-from umbel.worker.claimer import BUDGET, MOST, Claimer
+from umbel.envelope import Delivery, Envelope, Receipt
+from umbel.worker.claimer import BUDGET, HOARD, MOST, Claimer
 
 
 def test_the_first_claim_is_one():
@@ -40,3 +41,24 @@ def test_unknown_and_slow_tasks_are_told():
     assert not claimer.is_slow("new")
     claimer.ran("long", 0.2)
     assert claimer.is_slow("long")
+
+
+def _bodies(size, count=10):
+    return [Delivery(Receipt("h", 1, n), Envelope(f"m{n}", "q", b"x" * size)) for n in range(count)]
+
+
+def test_large_bodies_are_claimed_a_few_at_a_time():
+    claimer = Claimer()
+    for _ in range(10):
+        claimer.ran("t", 0.00001)
+        claimer.claimed(_bodies(100))
+        claimer.limit()
+    assert claimer.limit() == MOST
+    claimer.claimed(_bodies(200_000))
+    assert claimer.limit() == HOARD // 200_000
+    claimer.claimed(_bodies(HOARD * 2, 1))
+    assert claimer.limit() == 1
+    for _ in range(200):
+        claimer.claimed(_bodies(100))
+        claimer.limit()
+    assert claimer.limit() == MOST

@@ -1,6 +1,7 @@
 """Nobody rescues before it has renewed on time for a whole lease, with both clocks passing alike."""
 
-from umbel.worker.lease import RescueTrust
+from umbel.testing.clock import ManualClock
+from umbel.worker.lease import Lease, RescueTrust
 
 TTL, BEAT = 20.0, 5.0
 
@@ -62,3 +63,34 @@ def test_a_step_of_the_stores_clock_is_seen_before_the_next_heartbeat():
     assert trust.trusted(last + 1)
     assert trust.agrees(last + 1, told + 1_000)
     assert not trust.agrees(last + 1, told + 3_600_000), "every lease seems to have ended, and none has"
+
+
+def _lease(clock):
+    lease = Lease(None, "w", TTL, BEAT, b"", clock, lambda: None)
+    for _ in range(6):
+        lease.trust.renewed(clock.boottime(), clock.now())
+        clock.advance(int(BEAT * 1000))
+    return lease
+
+
+def test_an_order_to_rescue_holds_for_a_heartbeat():
+    clock = ManualClock()
+    lease = _lease(clock)
+    assert lease.may_rescue_until(clock.now) == clock.now() + int(BEAT * 1000)
+
+
+def test_an_answer_that_took_long_proves_nothing():
+    clock = ManualClock()
+    lease = _lease(clock)
+
+    def stands_still():
+        clock.advance(15_000)  # all heartbeats of all workers wait behind this question
+        return clock.now()
+
+    assert lease.may_rescue_until(stands_still) is None
+
+
+def test_a_store_whose_clock_stepped_is_not_believed():
+    clock = ManualClock()
+    lease = _lease(clock)
+    assert lease.may_rescue_until(lambda: clock.now() + 3_600_000) is None

@@ -105,3 +105,21 @@ def test_a_full_store_is_waited_for_with_the_results_in_hand(broker, clock):
     settler.add(delivery.receipt, Done(), 0.0)
     settler.broker.faults = ["full", "full"]
     assert [str(v) for v in settler.exchange([], 0).verdicts] == ["won"]
+
+
+def test_after_a_long_outage_the_first_heartbeat_is_not_slept_through(broker, clock):
+    """Tries had become rare. Now the store answers, that the lease is over; the supervisor will renew it in a moment."""
+    _enqueue(broker, 1)
+    settler = _settler(broker, clock, *["before"] * 10)
+    pauses = []
+
+    def pause(span):
+        pauses.append(span)
+        clock.advance(3_000)
+        if len(pauses) == 12:
+            broker.renew("w", 20.0)
+
+    settler._pause = pause
+    assert len(settler.exchange(["q"], 1).deliveries) == 1
+    assert pauses[9] > 0.9
+    assert max(pauses[10:]) < 0.2

@@ -95,8 +95,8 @@ class FaultyBroker(Broker):
     def leave(self, worker: str) -> Retired:
         return self._call("leave", lambda: self.inner.leave(worker))
 
-    def maintain(self, *, rescue: bool = False) -> Maintained:
-        return self._call("maintain", lambda: self.inner.maintain(rescue=rescue))
+    def maintain(self, *, rescue: bool = False, until: int | None = None) -> Maintained:
+        return self._call("maintain", lambda: self.inner.maintain(rescue=rescue, until=until))
 
     def stats(self) -> list[QueueStats]:
         return self._call("stats", self.inner.stats)

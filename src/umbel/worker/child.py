@@ -121,6 +121,7 @@ class Child:
             if answer.dropped:
                 self.teller.removed(answer.dropped)
             if answer.deliveries:
+                self.claimer.claimed(answer.deliveries)
                 self._batch(answer.deliveries)
             else:
                 self._idle(answer.next_due)

@@ -16,6 +16,9 @@ from ..broker import Broker, Command
 from ..clock import Clock
 from ..errors import BrokerError
 
+_PAUSE_LAST = 1.6
+"""Seconds between tries while the broker is away: after a long outage all children wait for the first heartbeat."""
+
 log = logging.getLogger("umbel.worker")
 
 
@@ -109,14 +112,21 @@ class Lease:
             return None
         return answering[0]
 
-    def may_rescue(self, ask: Callable[[], int]) -> bool:
-        """May we rescue now? ``ask`` reads the store's clock, which is done only if all else says yes."""
+    def may_rescue_until(self, ask: Callable[[], int]) -> int | None:
+        """Until when, by the store's clock (ms), an order to rescue holds; None if we may not give one.
+
+        ``ask`` reads the store's clock, which is done only if all else says yes. For a heartbeat's time from then on, no
+        lease ends that is renewed as it should be, whatever becomes of the store and the way there.
+        """
         with self._lock:
             if not self.trust.trusted(self._clock.boottime()):
-                return False
+                return None
         store_now = ask()
         with self._lock:
-            return self.trust.agrees(self._clock.boottime(), store_now)
+            now = self._clock.boottime()
+            # Again: the answer may have taken so long that everybody's heartbeats are late, and nobody's lease is really over
+            sure = self.trust.trusted(now) and self.trust.agrees(now, store_now)
+        return store_now + int(self._heartbeat * 1000) if sure else None
 
     def _run(self) -> None:
         pause = 0.0
@@ -131,7 +141,7 @@ class Lease:
                 failing = failing or self._clock.monotonic()
                 failed += 1
                 self._missed(exc, failed)
-                pause = min(self._heartbeat, 0.1 * 2 ** min(failed, 6)) * (0.5 + random.random() / 2)
+                pause = min(self._heartbeat, _PAUSE_LAST, 0.1 * 2 ** min(failed, 6)) * (0.5 + random.random() / 2)
             else:
                 if failed:
                     self.away.append(self._clock.monotonic() - failing)

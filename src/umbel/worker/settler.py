@@ -76,6 +76,7 @@ class Settler:
     def _insist(self, settles: Sequence[Settle], queues: Sequence[str], limit: int) -> Exchanged:
         pause = _PAUSE_FIRST
         failed = 0
+        error: BrokerError | None = None
         while True:
             try:
                 reach("child.in_exchange")
@@ -84,7 +85,9 @@ class Settler:
                 if fence.final:
                     self._tell_fenced(settles, fence)
                     raise
-                error: BrokerError = fence
+                if not isinstance(error, Fenced):
+                    pause = _PAUSE_FIRST  # the broker is back, and our own heartbeat will be in a moment
+                error = fence
             except BrokerError as exc:
                 error = exc
                 self._mend(exc)
@@ -98,7 +101,9 @@ class Settler:
             pause = min(pause * 2, _PAUSE_LAST)
 
     def _mend(self, error: BrokerError) -> None:
-        if isinstance(error, (SequenceError, NotSupported)):
+        if isinstance(error, SequenceError):  # a store that was set back, or lost what it had answered when it was killed
+            raise Fenced(f"{error}: the store is not where it was; what is in hand runs again") from error
+        if isinstance(error, NotSupported):
             raise error  # a fault of ours, and no repetition mends it
         if isinstance(error, StoreFull):
             return  # what is finished stays in hand until there is room

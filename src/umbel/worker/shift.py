@@ -227,7 +227,8 @@ class Shift:
     def lose(self, holder: str) -> None:
         """A holder of ours is admitted no longer: what it does counts for nothing."""
         for member in self.members:
-            if member.holder == holder:
+            if member.holder == holder and member.killed is Killed.NO and member.last is None:
+                log.error("the lease of child %d was taken: it is killed, and what it held runs elsewhere", member.pid)
                 member.kill(Killed.LOST)
 
     def lose_all(self) -> None:

@@ -12,6 +12,8 @@ import selectors
 import signal
 from enum import IntEnum
 
+import msgspec
+
 from ..broker import BrokerSettings
 from ..brokers import make_broker
 from ..clock import SYSTEM, Clock
@@ -125,7 +127,9 @@ class Supervisor:
         self.clerk.start()
         if not self._reach_broker():
             return False
-        heart = make_broker(catalog.broker, settings, self.clock)
+        # A connection may die unseen: a heartbeat is sent anew, on another one, when the next one is due
+        hurried = msgspec.structs.replace(settings, reply_timeout=catalog.heartbeat)
+        heart = make_broker(catalog.broker, hurried, self.clock)
         info = about(self.options, catalog, self.clock)
         self.lease = Lease(heart, self.worker, catalog.lease_ttl, catalog.heartbeat, info, self.clock, self._notify)
         self.lease.start()

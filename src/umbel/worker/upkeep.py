@@ -6,7 +6,7 @@ import logging
 import random
 from collections.abc import Callable
 
-from ..broker import Maintained
+from ..broker import Broker, Maintained
 from ..clock import Clock
 from ..events import Buried, Event, Rescued, Trimmed
 from .clerk import Clerk
@@ -36,7 +36,12 @@ class Upkeep:
             return
         self._asked = True
         self._next = now + self._every * (0.75 + random.random() / 4)
-        self._clerk.ask(lambda broker: broker.maintain(rescue=self._lease.may_rescue(broker.ping)), self._done, self._failed)
+        self._clerk.ask(self._round, self._done, self._failed)
+
+    def _round(self, broker: Broker) -> Maintained:
+        """On the clerk's thread."""
+        until = self._lease.may_rescue_until(broker.ping)
+        return broker.maintain(rescue=until is not None, until=until)
 
     def _failed(self, error: Exception) -> None:
         """A broker that is away is told of once; the next round tries again."""

@@ -184,12 +184,12 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, Waiting, Broker):
             removed = ending.return_in_front(self.store, rows, now)
             return Retired(len(rows) - len(removed), None, removed)
 
-    def maintain(self, *, rescue: bool = False) -> Maintained:
+    def maintain(self, *, rescue: bool = False, until: int | None = None) -> Maintained:
         with self.step() as now:
             done = Maintained()
             done.promoted, done.expired = self.store.promote(now, MAX_PROMOTE)
             done.expired = done.expired + ending.drop_expired(self.store, now, MAX_PROMOTE)
-            if rescue:
+            if rescue and (until is None or now <= until):
                 ending.rescue(self.store, now, done)
             done.pruned, done.trimmed = ending.prune(self.store, self.settings, now)
             done.more = bool(self.store.scheduled and self.store.scheduled[0][0] <= now)

@@ -38,6 +38,7 @@ from .waiting import Waiter
 _OLDEST_SERVER = (6, 2)
 _PURGED_AT_ONCE = 1000
 """Messages of a queue with tracked ones, whose records are written one by one."""
+_ALWAYS = 1 << 52  # ms; what Lua's numbers hold exactly
 
 
 class RedisBroker(RedisInspects, RedisRemembers, Broker):
@@ -51,7 +52,7 @@ class RedisBroker(RedisInspects, RedisRemembers, Broker):
         self._record_ms = int(settings.record_ttl * 1000)
         self._dead_bytes = settings.dead_letter_bytes
         self._dead_ms = int(settings.dead_letter_ttl * 1000)
-        address = Address(url, settings.app)
+        address = Address(url, settings.app, settings.reply_timeout)
         self._line = Line(address)
         self._clock = clock
         self._heard: dict[str, int] = {}
@@ -208,11 +209,11 @@ class RedisBroker(RedisInspects, RedisRemembers, Broker):
         returned, removed = self._open_line().run(scripts.LEAVE, 3, keys.root, keys.workers, keys.about, worker)
         return Retired(returned, None, replies.removed(removed))
 
-    def maintain(self, *, rescue: bool = False) -> Maintained:
+    def maintain(self, *, rescue: bool = False, until: int | None = None) -> Maintained:
         keys = self._keys
         fixed = (keys.root, keys.workers, keys.about, keys.queues, keys.ids, keys.died, keys.gone)
         promoted, dropped, rescued, buried, pruned, trimmed, more = self._open_line().run(
-            scripts.MAINTAIN, len(fixed), *fixed, int(rescue), self._dead_bytes, self._dead_ms
+            scripts.MAINTAIN, len(fixed), *fixed, (_ALWAYS if until is None else until) if rescue else 0, self._dead_bytes, self._dead_ms
         )
         return Maintained(
             promoted=promoted,

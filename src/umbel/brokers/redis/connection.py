@@ -32,7 +32,8 @@ _TLS_QUERY = ("ca_certs", "ca_path", "certfile", "keyfile", "password", "cert_re
 _QUERY = frozenset((*_PLAIN_QUERY, *(f"ssl_{name}" for name in _TLS_QUERY)))
 # The first word of an error reply that says: not begun.
 _NOT_BEGUN = frozenset(("LOADING", "MASTERDOWN", "READONLY", "BUSY", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS", "UNBLOCKED"))
-_NO_ROOM = frozenset(("OOM", "MISCONF"))
+_OVER_LIMIT = "The server has reached its maxmemory: let workers empty the queues, or raise the limit (CONFIG SET maxmemory)"
+_CANNOT_SAVE = "The server cannot write to its disk: free some space there, its log says more"
 _NAME_REFUSED = re.compile(r"[^!-~]+")
 
 
@@ -55,7 +56,8 @@ _parse_url: Callable[[str], dict[str, Any]] = wire.parse_url
 class Address:
     """Where the server is and how to talk to it. Raises ``ConfigError`` for an address that cannot be used."""
 
-    def __init__(self, url: str, app: str) -> None:
+    def __init__(self, url: str, app: str, reply_timeout: float | None = None) -> None:
+        """``reply_timeout``: seconds; a shorter one of the address's own stands."""
         unknown = sorted(parse_qs(urlsplit(url).query).keys() - _QUERY)
         if unknown:
             raise ConfigError(f"the broker address has an option {unknown[0]!r}; there are: {', '.join(sorted(_QUERY))}")
@@ -79,6 +81,8 @@ class Address:
             # two round trips to tell the server which library this is: not for every child of every worker
             ("driver_info" if "driver_info" in parameters else "lib_name"): None,
         } | given
+        if reply_timeout is not None:
+            self._options["socket_timeout"] = min(self._options["socket_timeout"] or reply_timeout, reply_timeout)
 
     def connection(self) -> Wire:
         return self._make(**self._options)
@@ -125,6 +129,8 @@ class Line:
         if isinstance(reply, wrong.NoScriptError):
             self.call("SCRIPT", "LOAD", script.text(self.version[0]))
             reply = self.ask("EVALSHA", script.sha(self.version[0]), *arguments)
+        if isinstance(reply, wrong.NoScriptError):  # forgotten again between the two: what is sent whole cannot be
+            reply = self.ask("EVAL", script.text(self.version[0]), *arguments)
         if isinstance(reply, Exception):
             self._refused(reply)
         return reply
@@ -200,8 +206,10 @@ class Line:
 
     def _refused(self, exc: Exception) -> NoReturn:
         word, text = _word(exc), f"redis says: {exc}"
-        if word in _NO_ROOM or isinstance(exc, wrong.OutOfMemoryError):
-            raise StoreFull(text) from exc
+        if word == "OOM" or isinstance(exc, wrong.OutOfMemoryError):
+            raise StoreFull(f"{text} Nothing was done; running work goes on. {_OVER_LIMIT}") from exc
+        if word == "MISCONF":
+            raise StoreFull(f"{text} Nothing was done. {_CANNOT_SAVE}") from exc
         if word in _NOT_BEGUN or isinstance(exc, wrong.ReadOnlyError):
             self.drop()
             raise BrokerUnreachable(text) from exc

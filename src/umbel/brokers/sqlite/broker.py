@@ -119,8 +119,11 @@ class SQLiteBroker(SQLiteInspects, SQLiteRemembers, Broker):
     def leave(self, worker: str) -> Retired:
         return self.store.write(lambda now: leases.leave(self.store, worker, now))
 
-    def maintain(self, *, rescue: bool = False) -> Maintained:
-        return self.store.write(lambda now: maintenance.maintain(self.store, self.settings, rescue, now))
+    def maintain(self, *, rescue: bool = False, until: int | None = None) -> Maintained:
+        def step(now: int) -> Maintained:
+            return maintenance.maintain(self.store, self.settings, rescue and (until is None or now <= until), now)
+
+        return self.store.write(step)
 
     def stats(self) -> list[QueueStats]:
         return self.store.read(lambda now: maintenance.stats(self.store, now))

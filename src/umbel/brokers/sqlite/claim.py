@@ -32,7 +32,7 @@ class Claim:
 
     def __init__(self, store: Store, holder: Holder, seq: int, limit: int, now: int, dropped: list[Removed]) -> None:
         self._store, self._holder, self._seq, self._now = store, holder, seq, now
-        self._limit = min(limit, INDEX_MASK)
+        self._limit = store.movable(min(limit, INDEX_MASK)) if limit > 0 else 0
         self._dropped = dropped
         self._may_drop = MAX_PROMOTE
         self.deliveries: list[Delivery] = []
@@ -106,12 +106,13 @@ class Claim:
 
 
 def promote(store: Store, number: int, queue: str, now: int, limit: int, dropped: list[Removed]) -> tuple[int, int]:
-    """What is due in a queue becomes ready behind what waits, at most ``limit``; what of it expired is dropped.
+    """What is due in a queue becomes ready behind what waits, at most ``limit`` and what there is room for; what of it
+    expired is dropped.
 
     Answers (how many were touched, how many are ready now). Adds to ``dropped``.
     """
     execute, moves = store.connection.execute, []
-    rows = execute(SQL["due"], (number, now, limit)).fetchall()
+    rows = execute(SQL["due"], (number, now, store.movable(limit))).fetchall()
     if not rows:
         return 0, 0
     place: int = execute(SQL["last_pos"]).fetchone()[0]

@@ -35,6 +35,9 @@ _PLENTY = 64 * 1024 * 1024
 """Free bytes above which nobody has to look closer: more than the WAL and its copy."""
 _SPARE = 1024 * 1024
 """Bytes kept free beside the room to copy the WAL back: enough to settle some hundred messages at a time."""
+_ROOM_FOR_ONE = 2 * 1024 * 1024
+"""Free bytes for each message that one step moves. A moved row is written anew with its body, which may have 256 KiB, and a
+step that runs into the end of the disk may take what is kept to copy the WAL back; so none uses more than an eighth."""
 _CACHE_KIB = 8000
 _STATEMENTS = 256
 """More than this broker has, so that none is ever parsed twice."""
@@ -151,6 +154,8 @@ class Store:
         self._same_file()
         if adds:
             self._keep_room(connection, adds)
+        else:
+            self._keep_log_short(connection)
         try:
             return self._attempt(connection, step)
         except StoreFull:
@@ -159,20 +164,38 @@ class Store:
                 raise
             return self._attempt(connection, step)
 
+    def movable(self, most: int) -> int:
+        """How many messages, at least one and at most ``most``, a step may move with the room that there is."""
+        return max(1, min(most, free_bytes(self.path) // _ROOM_FOR_ONE))
+
+    def _keep_log_short(self, connection: sqlite3.Connection) -> None:
+        """Copy the WAL back while there is room for that: the file may grow by all of it, and steps to come make it longer."""
+        free = free_bytes(self.path)
+        if free > _PLENTY:
+            return
+        log = self._log_bytes()
+        if log and free < 2 * log + _SPARE // 2:
+            self._empty_wal(connection)
+
     def _keep_room(self, connection: sqlite3.Connection, adds: int) -> None:
         """Refuse new work while what runs can still be settled: that needs room for the WAL, and to copy it back."""
         if free_bytes(self.path) > _PLENTY + 4 * adds:
             return
-        if self._has_room(adds) or (self._empty_wal(connection) and self._has_room(adds)):
+        if self._has_room(connection, adds) or (self._empty_wal(connection) and self._has_room(connection, adds)):
             return
         raise StoreFull(
             f"{self.path}: {free_bytes(self.path) // 1024} KiB are left on the disk, and are kept so that running work can settle; "
             "nothing was stored. Free some and try again"
         )
 
-    def _has_room(self, adds: int) -> bool:
-        log = os.stat(f"{self.path}-wal").st_size  # there while anybody has the file open, and we have
-        return free_bytes(self.path) > log + 2 * adds + _SPARE
+    def _has_room(self, connection: sqlite3.Connection, adds: int) -> bool:
+        """For the WAL to take it, and for the file to grow by all that the WAL has then, unless it has pages to use again."""
+        log = adds + _SPARE // 2
+        unused: int = connection.execute("PRAGMA freelist_count").fetchone()[0] * connection.execute("PRAGMA page_size").fetchone()[0]
+        return free_bytes(self.path) > log + max(0, self._log_bytes() + log - unused)
+
+    def _log_bytes(self) -> int:
+        return os.stat(f"{self.path}-wal").st_size  # there while anybody has the file open, and we have
 
     def _attempt(self, connection: sqlite3.Connection, step: Step[T]) -> T:
         try:

@@ -289,6 +289,17 @@ class TestRescue:
         assert broker.maintain(rescue=True).rescued == [("w1", 1)]
         assert counts(broker) == (1, 0, 0, 0)
 
+    def test_an_order_that_comes_too_late_rescues_nobody(self, harness: Harness) -> None:
+        broker = harness.broker()
+        broker.enqueue([envelope()])
+        Hand(broker).claim_one()
+        harness.lapse(broker, "w1")
+        now = broker.ping()
+        assert broker.maintain(rescue=True, until=now - 1).rescued == []
+        assert broker.maintain(until=now + 60_000).rescued == []
+        assert counts(broker) == (0, 0, 1, 0)
+        assert broker.maintain(rescue=True, until=now + 60_000).rescued == [("w1", 1)]
+
     def test_a_live_worker_is_left_alone(self, harness: Harness) -> None:
         broker = harness.broker()
         broker.enqueue(several(2))

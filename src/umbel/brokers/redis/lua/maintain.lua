@@ -1,6 +1,6 @@
 -- One bounded round of maintenance: promote, drop, rescue, prune.
 -- KEYS  1 root · 2 workers (zset) · 3 about (hash) · 4 queues (set) · 5 ids (zset) · 6 died (zset) · 7 gone (zset)
--- ARGV  1 '1' to rescue · 2 most bytes of dead letters · 3 most age of a dead letter, ms
+-- ARGV  1 until when to rescue (ms; 0 not to) · 2 most bytes of dead letters · 3 most age of a dead letter, ms
 -- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE · w:WORKER lost:WORKER c:WORKER · h:HOLDER k:HOLDER · serial dead buried deadsize ·
 --                 m:ID n:ID · tombs z:QUEUE
 -- Returns {promoted, {id, queue, reason … dropped}, {worker, messages given back …}, {id, queue, reason … buried},
@@ -138,5 +138,5 @@ pruned = prune(KEYS[5], now)
 prune_dead()
 promote_all()
 prune_tombs()
-if ARGV[1] == '1' then rescue() end
+if now <= tonumber(ARGV[1]) then rescue() end
 return {promoted, dropped, rescued, buried, pruned, trimmed, more}
