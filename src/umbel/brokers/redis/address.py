@@ -75,6 +75,8 @@ class Address:
         else:
             self.nodes = _nodes(hosts, self.form)
             self._take_path(unquote(path))
+        if self.form is Form.CLUSTER and self.database:
+            raise ConfigError("broker address: a Redis Cluster has only database 0")
         self.app = app
         self.client_name = _NAME_REFUSED.sub("_", str(self.options.get("client_name", f"umbel:{app}")))
 
@@ -122,11 +124,6 @@ class Address:
         if "db" in self.options:
             raise ConfigError("broker address: the database is given twice, as a path and as an option")
         self.options["db"] = int(path)
-        self._check_cluster()
-
-    def _check_cluster(self) -> None:
-        if self.form is Form.CLUSTER and self.database:
-            raise ConfigError("broker address: a Redis Cluster has only database 0")
 
 
 def _socket(hosts: str, slash: str, path: str) -> str:
@@ -150,6 +147,6 @@ def _node(text: str, default: int) -> Node:
     if match is None or not 0 < port < 65536:
         raise ConfigError(
             "broker address: what stands between // (or @) and the next / is no host:port; "
-            "a password that has any of / ? # @ : in it must be percent-encoded, or be kept in a ?password_file="
+            "a ? or % of a password must be percent-encoded (%3F, %25), or the password be kept in a ?password_file="
         )
     return Node(match["six"] or unquote(match["name"] or "localhost"), port)

@@ -127,7 +127,9 @@ def _opened(make: Callable[..., Any], options: dict[str, Any]) -> Wire:
         for word, remedy in _TLS_HELP.items():
             if word in str(exc):
                 raise StoreUnusable(f"redis at {where(wire)}: {exc}: {remedy}") from exc
-        raise BrokerUnreachable(f"no redis at {where(wire)}: {exc}") from exc
+        silent = isinstance(exc, wrong.TimeoutError) and "ssl_cert_reqs" in options
+        hint = " (if it answers without TLS, write redis: instead of rediss:)" if silent else ""
+        raise BrokerUnreachable(f"no redis at {where(wire)}: {exc}{hint}") from exc
     except BaseException:
         wire.disconnect()
         raise
