@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
 import msgspec
 
+from ..broker import Broker
+from ..checkup import Examined
 from ..clock import Clock
+from ..errors import BrokerError
 from ..project import masked
 from .catalog import Catalog
 from .options import WorkerOptions
+
+log = logging.getLogger("umbel.worker")
 
 
 def about(options: WorkerOptions, catalog: Catalog, clock: Clock) -> bytes:
@@ -26,6 +32,16 @@ def about(options: WorkerOptions, catalog: Catalog, clock: Clock) -> bytes:
             "tasks": sorted(catalog.tasks),
         }
     )
+
+
+def tell_concerns(broker: Broker) -> None:
+    """Log what in the store's settings may lose messages."""
+    try:
+        concerns = broker.concerns() if isinstance(broker, Examined) else []
+    except BrokerError:
+        return  # it is away again, which the heartbeat tells
+    for one in concerns:
+        log.warning("%s: %s; %s; to mend it: %s", one.check, one.found, one.means, one.remedy)
 
 
 def print_banner(options: WorkerOptions, catalog: Catalog, worker: str) -> None:

@@ -16,7 +16,7 @@ from ..brokers import make_broker
 from ..clock import SYSTEM, Clock
 from ..errors import BrokerError, UmbelError
 from ..message import new_id
-from .banner import about, print_banner
+from .banner import about, print_banner, tell_concerns
 from .lease import Lease
 from .logs import set_up_logs
 from .options import WorkerOptions
@@ -121,6 +121,7 @@ class Supervisor:
                     log.warning("broker: %s; waiting for it", exc)
                 told = True
                 self._turn(0.5)
+        tell_concerns(self.broker)
         heart = make_broker(catalog.broker, settings, self.clock)
         info = about(self.options, catalog, self.clock)
         self.lease = Lease(heart, self.worker, catalog.lease_ttl, catalog.heartbeat, info, self.clock, self._notify)

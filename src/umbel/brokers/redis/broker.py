@@ -24,11 +24,14 @@ from ...broker import (
     Retired,
     Settle,
 )
+from ...checkup import Finding
 from ...clock import Clock
 from ...envelope import Delivery, Envelope, Receipt
 from ...errors import BrokerError, Fenced, SequenceError, StoreUnusable
 from . import replies, scripts
+from .checkup import Patient, checkup
 from .connection import Address, Line
+from .durability import dangers, insist
 from .keys import Keys, queue_bytes
 from .runs import Argument, SettleArguments, field, outcome_arguments, runs
 from .waiting import Waiter
@@ -46,7 +49,8 @@ class RedisBroker(Broker):
         self._dedupe_ms = int(settings.dedupe_ttl * 1000)
         self._dead_bytes = settings.dead_letter_bytes
         self._dead_ms = int(settings.dead_letter_ttl * 1000)
-        address = Address(url, settings.app)
+        address = self._address = Address(url, settings.app)
+        self._clock = clock
         self._line = Line(address)
         self._waiter = Waiter(address, self._line, self._keys, clock)
         self._queue_names: dict[tuple[str, ...], list[bytes]] = {}
@@ -61,6 +65,8 @@ class RedisBroker(Broker):
         if version < _OLDEST_SERVER:
             self._line.drop()
             raise StoreUnusable(f"redis {version[0]}.{version[1]} is too old: umbel needs 6.2 or later")
+        if self._address.strict:
+            insist(self._line)
         self._opened = True
 
     def close(self) -> None:
@@ -76,6 +82,14 @@ class RedisBroker(Broker):
         if not self._opened:
             raise BrokerError("the redis broker is not open: call open() first")
         return self._line
+
+    # -- looking after itself
+
+    def concerns(self) -> list[Finding]:
+        return dangers(self._open_line())
+
+    def checkup(self) -> list[Finding]:
+        return checkup(Patient(self._address, self._open_line(), self._keys, self._clock))
 
     # -- producing
 
