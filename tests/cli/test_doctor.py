@@ -132,7 +132,7 @@ class TestRedis:
         with closing(opened(server.url)) as broker:
             broker.renew("w1", 60)
             broker.admit("w1", "h1")
-            assert asked(bare, server.url, 0)["leases"]["found"] == "1 workers, all with a lease"
+            assert asked(bare, server.url, 0)["leases"]["found"] == "workers: 1, all with a lease"
             broker.renew("w2", 0.001)
             wait_for(lambda: asked(bare, server.url, 0)["leases"]["grade"] == "warn")
             broker.leave("w1")
@@ -216,11 +216,11 @@ class TestSQLite:
         assert run("doctor").exit_code == 0
         stage.lapse()
         said = run("doctor")
-        assert said.exit_code == 1 and "all 1 workers are gone" in said.stdout
+        assert said.exit_code == 1 and "all workers (1)" in said.stdout
         with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
             connection.execute("DELETE FROM worker")
             connection.commit()
-        assert "1 messages are left over" in run("doctor").stdout
+        assert "left over: 1" in run("doctor").stdout
 
     def test_tasks_that_the_app_does_not_have(self, run: Run, stage: Stage, tmp_path: Path) -> None:
         assert "no app here" in run("doctor").stdout

@@ -77,6 +77,7 @@ class Address:
             self._take_path(unquote(path))
         if self.form is Form.CLUSTER and self.database:
             raise ConfigError("broker address: a Redis Cluster has only database 0")
+        self.url = url
         self.app = app
         self.client_name = _NAME_REFUSED.sub("_", str(self.options.get("client_name", f"umbel:{app}")))
 
@@ -88,6 +89,12 @@ class Address:
     def strict(self) -> bool:
         """Refuse a server that may lose messages by its settings?"""
         return bool(self.options.get("strict", False))
+
+    @property
+    def max_connections(self) -> int | None:
+        """The most connections of one process; None: as many as it needs."""
+        given: int | None = self.options.get("max_connections")
+        return given
 
     def password(self, of: str = "password") -> str | None:
         """The password, or None. A file is read anew each time; ``StoreUnusable`` if it cannot be."""

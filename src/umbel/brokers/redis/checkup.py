@@ -126,7 +126,7 @@ def _leases(patient: Patient) -> list[Finding]:
     over = [name for name, end in workers if end < now]
     alive = len(workers) - len(over)
     if not over:
-        return [Finding("leases", Grade.OK, f"{alive} workers, all with a lease")]
+        return [Finding("leases", Grade.OK, f"workers: {alive}, all with a lease")]
     found = f"{len(over)} of {len(workers)} workers are gone without goodbye ({', '.join(over[:3])})"
     if alive:
         means = "another worker gives back what they held, once it has itself renewed on time for a whole lease"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import select
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import redis.exceptions as wrong
@@ -17,9 +18,11 @@ import redis.exceptions as wrong
 from ...errors import BrokerUnreachable, ReplyLost
 from .address import Address, Node
 from .keys import Keys
+from .options import CONNECT_TIMEOUT
 from .primary import primary_of
 from .refusal import not_begun, refusal
 from .scripts import Script
+from .seats import take_seat
 from .wire import Wire, question, where
 
 __all__ = ["Address", "Line"]
@@ -35,6 +38,7 @@ class Line:
         self._address = address
         self._primary = primary_of(address, Keys(address.app).root)
         self._connection: Wire | None = None
+        self._leave: Callable[[], object] = _nothing
         self._forks = _forks
         self._poll = select.poll()
         self._version = (0, 0)
@@ -42,6 +46,7 @@ class Line:
     def drop(self) -> None:
         """Close the connection, if there is one. The next command makes a new one."""
         connection, self._connection = self._connection, None
+        self._leave()
         if connection is None:
             return
         if self._forks != _forks:
@@ -141,6 +146,17 @@ class Line:
         return connection or self._connect()
 
     def _connect(self) -> Wire:
+        if self._address.max_connections:
+            self._leave()
+            timeout = self._address.options.get("socket_connect_timeout", CONNECT_TIMEOUT)
+            self._leave = take_seat(self, self._address.url, self._address.max_connections, timeout)
+        try:
+            return self._connected()
+        except BaseException:
+            self._leave()
+            raise
+
+    def _connected(self) -> Wire:
         connection = self._primary.connect()
         try:
             self._version = _version(question(connection, "INFO", "server"))
@@ -176,6 +192,10 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def _nothing() -> None:
+    """Where there is no seat to leave."""
 
 
 def _version(info: bytes) -> tuple[int, int]:

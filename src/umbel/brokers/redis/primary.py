@@ -70,12 +70,12 @@ class _Watched:
 
     def connect(self) -> Wire:
         troubles: list[BrokerError] = []
-        strangers = 0
+        strangers: list[BrokerError] = []
         for sentinel in tuple(self._sentinels):
             try:
                 node = self._ask(sentinel)
                 if node is None:
-                    strangers += 1
+                    strangers.append(BrokerUnreachable(f"the sentinel at {sentinel} does not know it"))
                     continue
                 wire = _checked(self._address, node)
             except BrokerUnreachable as exc:
@@ -86,7 +86,7 @@ class _Watched:
             return wire
         if strangers and not troubles:
             raise StoreUnusable(f"no sentinel knows a service {self._address.service!r}: see SENTINEL MASTERS for those that they watch")
-        raise BrokerUnreachable(f"no primary for the service {self._address.service!r} now: {_sum(troubles)}")
+        raise BrokerUnreachable(f"no primary for the service {self._address.service!r} now: {_sum(strangers + troubles)}")
 
     def _ask(self, sentinel: Node) -> Node | None:
         wire = sentinel_wire(self._address, sentinel)

@@ -76,7 +76,7 @@ def _leases(store: Store) -> list[Finding]:
     [(stranded,)] = store.read(lambda _: store.connection.execute(SQL["stranded"]).fetchall())
     found = []
     if over == 0:
-        found.append(Finding("leases", Grade.OK, f"{workers} workers, all with a lease"))
+        found.append(Finding("leases", Grade.OK, f"workers: {workers}, all with a lease"))
     elif over < workers:
         means = "another worker gives back what they held, once it has itself renewed on time for a whole lease"
         found.append(
@@ -84,10 +84,8 @@ def _leases(store: Store) -> list[Finding]:
         )
     else:
         means = "what they held is stuck until a worker runs"
-        found.append(
-            Finding("leases", Grade.FAIL, f"all {workers} workers are gone without goodbye", means, "start a worker: umbel worker")
-        )
+        found.append(Finding("leases", Grade.FAIL, f"gone without goodbye: all workers ({workers})", means, "start a worker: umbel worker"))
     if stranded:
         means = "they are held by nobody who lives, so nobody gives them back"
-        found.append(Finding("holders", Grade.FAIL, f"{stranded} messages are left over", means, "report it with this output"))
+        found.append(Finding("holders", Grade.FAIL, f"left over: {stranded} messages of nobody", means, "report it with this output"))
     return found
