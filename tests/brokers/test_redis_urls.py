@@ -25,6 +25,7 @@ from umbel import Umbel
 from umbel.broker import Broker, BrokerSettings, Facet, Settle, Verdict
 from umbel.brokers import make_broker
 from umbel.brokers.redis.keys import Keys
+from umbel.brokers.redis.options import known_options
 from umbel.brokers.redis.rights import COMMANDS, rule
 from umbel.envelope import EXPLICIT, TRACKED, Envelope
 from umbel.errors import BrokerUnreachable, ConfigError, StoreUnusable
@@ -504,3 +505,15 @@ print(sorted((one.queue, one.ready) for one in raw.stats()))
 def test_forks_leave_the_parents_connection_alone(redis_server: RedisServer) -> None:
     done = subprocess.run([sys.executable, "-c", FORKS, redis_server.url], capture_output=True, text=True, timeout=60, env=dict(os.environ))
     assert (done.returncode, done.stdout.strip()) == (0, "[('default', 501), ('raw', 501)]"), done.stderr
+
+
+# -- what the page says
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "redis.md").read_text("utf-8")
+
+
+def test_the_page_has_the_rule_and_every_option() -> None:
+    assert f"user bank on >SECRET {rule(Keys('bank').root)}\n" in PAGE
+    table = PAGE[PAGE.index("## Options") : PAGE.index("## Sentinel")]
+    assert set(re.findall(r"`(\w+)`(?=[^|]*\|[^|]*\|[^|]*\|$)", table, re.MULTILINE)) >= set(known_options())

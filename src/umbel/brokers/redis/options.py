@@ -99,6 +99,11 @@ _SENTINEL: dict[str, Callable[[str], Any]] = {
 _SECRETS = ("password", "ssl_password", "sentinel_password")
 
 
+def known_options() -> tuple[str, ...]:
+    """Every option that stands in some form of an address."""
+    return (*_ALL, *_TLS, *_SENTINEL)
+
+
 def read_options(query: str, *, tls: bool, sentinel: bool) -> dict[str, Any]:
     """The options of an address. ``ConfigError`` for one that is not known, that does not belong there, that stands twice,
     or that has a value which it does not accept; secrets are not repeated."""
