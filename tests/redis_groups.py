@@ -68,13 +68,13 @@ class Group:
 class Sentinel:
     """One that watches ``primary`` under the name ``bank``; it needs a file that it may write into."""
 
-    def __init__(self, folder: Path, primary: RedisServer) -> None:
+    def __init__(self, folder: Path, primary: RedisServer, *more: str) -> None:
         assert REDIS_SERVER is not None
         self.port = free_port()
         file = folder / "sentinel.conf"
         file.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor bank 127.0.0.1 {primary.port} 2\n"
-            "sentinel down-after-milliseconds bank 500\nsentinel failover-timeout bank 3000\n"
+            "sentinel down-after-milliseconds bank 500\nsentinel failover-timeout bank 3000\n" + "".join(f"{line}\n" for line in more)
         )
         with (folder / "log").open("wb") as log:
             self._process = subprocess.Popen([REDIS_SERVER, str(file), "--sentinel"], stdout=log, stderr=log, start_new_session=True)

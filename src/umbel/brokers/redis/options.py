@@ -96,7 +96,6 @@ _SENTINEL: dict[str, Callable[[str], Any]] = {
     "sentinel_password": _text,
     "sentinel_password_file": _text,
 }
-_SECRETS = ("password", "ssl_password", "sentinel_password")
 
 
 def known_options() -> tuple[str, ...]:
@@ -128,8 +127,8 @@ def _accept(name: str, given: str, accepts: Callable[[str], Any]) -> Any:
     try:
         return accepts(given)
     except (ValueError, KeyError):
-        shown = "(not shown)" if name in _SECRETS else repr(given)
-        raise ConfigError(f"broker address: {name}={shown}: it must be {accepts.__doc__}") from None
+        # a secret is only ever refused for being empty
+        raise ConfigError(f"broker address: {name}={given!r}: it must be {accepts.__doc__}") from None
 
 
 def _unknown(name: str, known: dict[str, Any]) -> str:
