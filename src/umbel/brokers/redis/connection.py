@@ -20,7 +20,7 @@ from .address import Address, Node
 from .keys import Keys
 from .options import CONNECT_TIMEOUT
 from .primary import primary_of
-from .refusal import not_begun, refusal
+from .refusal import moved_to, not_begun, refusal
 from .scripts import Script
 from .seats import take_seat
 from .wire import Wire, question, where
@@ -35,10 +35,10 @@ class Line:
     """A connection that is made when it is needed and made anew after it broke, or after a fork."""
 
     def __init__(self, address: Address) -> None:
-        self._address = address
-        self._primary = primary_of(address, Keys(address.app).root)
         self._connection: Wire | None = None
         self._leave: Callable[[], object] = _nothing
+        self._address = address
+        self._primary = primary_of(address, Keys(address.app).root)
         self._forks = _forks
         self._poll = select.poll()
         self._version = (0, 0)
@@ -75,8 +75,7 @@ class Line:
     def call(self, *command: bytes | str | int) -> Any:
         """Send one command and read its reply; errors of the server are raised as umbel's."""
         reply = self.ask(*command)
-        if isinstance(reply, wrong.MovedError):
-            self._follow(reply)
+        if isinstance(reply, Exception) and self._follow(reply):
             reply = self.ask(*command)
         if isinstance(reply, Exception):
             self._refused(reply)
@@ -92,9 +91,7 @@ class Line:
         for _ in range(_DETOURS):
             if isinstance(reply, wrong.NoScriptError):
                 self.call("SCRIPT", "LOAD", script.text(self.version[0]))
-            elif isinstance(reply, wrong.MovedError):
-                self._follow(reply)
-            else:
+            elif not isinstance(reply, Exception) or not self._follow(reply):
                 break
             reply = self.ask("EVALSHA", script.sha(self.version[0]), *arguments)
         if isinstance(reply, Exception):
@@ -126,7 +123,8 @@ class Line:
         try:
             return connection.read_response(disable_decoding=True)
         except wrong.ResponseError as exc:
-            return exc
+            # Its traceback would hold our callers' frames, they it, and so a thread's connection long after the thread.
+            return exc.with_traceback(None)
         except (wrong.RedisError, OSError) as exc:
             self.drop()
             if isinstance(exc, wrong.ConnectionError) and not_begun(exc):
@@ -168,10 +166,14 @@ class Line:
         self._connection, self._forks = connection, _forks
         return connection
 
-    def _follow(self, reply: wrong.MovedError) -> None:
-        """Nothing was done: the slot is served elsewhere."""
+    def _follow(self, reply: Exception) -> bool:
+        """If it says that the slot is served elsewhere, and so nothing was done: go there."""
+        place = moved_to(reply)
+        if place is None:
+            return False
         self.drop()
-        self._primary.moved(Node(reply.host or self._address.nodes[0].host, int(reply.port)))
+        self._primary.moved(Node(place[0] or self._address.nodes[0].host, place[1]))
+        return True
 
     def _refused(self, exc: Exception) -> NoReturn:
         error = refusal(exc, where(self._connection) if self._connection is not None else "the server")

@@ -19,15 +19,12 @@ from .wire import Wire, data_wire, question, sentinel_wire, where
 class Primary(Protocol):
     """Finds the primary."""
 
-    follows: bool
-    """Is there somebody to ask again when a server says MOVED?"""
-
     def connect(self) -> Wire:
         """An open connection to the primary. ``BrokerUnreachable`` if none is found for now, ``StoreUnusable`` if none can be."""
         ...
 
     def moved(self, node: Node) -> None:
-        """A server said that ``node`` serves the app's keys."""
+        """A server said that ``node`` serves the app's keys. ``StoreUnusable`` where the address knows of no cluster."""
         ...
 
 
@@ -42,8 +39,6 @@ def primary_of(address: Address, root: bytes) -> Primary:
 
 class _Fixed:
     """The server that the address names; its name is looked up each time."""
-
-    follows = False
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -60,8 +55,6 @@ class _Fixed:
 
 class _Watched:
     """The server that the sentinels name; it must itself say that it is the primary, since they may not have noticed yet."""
-
-    follows = False
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -102,8 +95,6 @@ class _Watched:
 
 class _Slotted:
     """The node of a cluster that serves the app's slot, by what any node that answers says of it."""
-
-    follows = True
 
     def __init__(self, address: Address, slot: int) -> None:
         self._address = address

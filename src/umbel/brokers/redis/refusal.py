@@ -15,7 +15,7 @@ _WORDS: tuple[tuple[type[Exception], str], ...] = (
     (wrong.BusyLoadingError, "LOADING"),
     (wrong.MasterDownError, "MASTERDOWN"),
     (wrong.ReadOnlyError, "READONLY"),
-    (wrong.MovedError, "MOVED"),
+    (wrong.MovedError, "MOVED"),  # from redis-py 6 on; before, it keeps its word
     (wrong.AskError, "ASK"),
     (wrong.TryAgainError, "TRYAGAIN"),
     (wrong.ClusterDownError, "CLUSTERDOWN"),
@@ -43,6 +43,14 @@ def not_begun(error: Exception) -> bool:
     return word(error) in _NOT_BEGUN
 
 
+def moved_to(error: Exception) -> tuple[str, int] | None:
+    """Host (empty: the same) and port of the server that a MOVED names; None for any other error."""
+    if word(error) != "MOVED":
+        return None
+    host, _, port = str(error).rpartition(" ")[2].rpartition(":")
+    return host, int(port)
+
+
 def refusal(error: Exception, at: str) -> BrokerError:
     """The error of umbel's for an error reply from the server ``at`` host:port."""
     code, text = word(error), f"redis at {at} says: {error}"
@@ -51,7 +59,7 @@ def refusal(error: Exception, at: str) -> BrokerError:
     if code == "READONLY":
         return BrokerUnreachable(f"redis at {at} is a replica and takes no writes: the primary has moved, or the address is wrong")
     if code in _NOT_BEGUN:
-        return BrokerUnreachable(f"redis at {at} does not serve this now: {code} {error}")
+        return BrokerUnreachable(f"redis at {at} does not serve this now: {code} {str(error).removeprefix(code).strip()}")
     if code in _FORBIDDEN:
         return StoreUnusable(f"{text} (umbel doctor tells which rights are missing)")
     if code == "WRONGTYPE":

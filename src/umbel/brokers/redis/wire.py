@@ -101,6 +101,8 @@ def _over_tcp(address: Address, node: Node, options: dict[str, Any]) -> tuple[Ca
     if not address.tls:
         return theirs.Connection, options
     given = {name: value for name, value in address.options.items() if name.startswith("ssl_")}
+    if given.get("ssl_cert_reqs") == "none":
+        given["ssl_check_hostname"] = False  # older releases of redis-py do not conclude it
     return theirs.SSLConnection, options | {"ssl_cert_reqs": "required", "ssl_check_hostname": True} | given
 
 
