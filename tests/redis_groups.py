@@ -16,7 +16,7 @@ from tests.waiting import wait_for
 SLOTS = 16384
 
 
-def ask(server: RedisServer, *command: str) -> Any:
+def ask(server: RedisServer | Sentinel, *command: str) -> Any:
     """One command on a connection of its own."""
     with closing(redis.Redis(port=server.port, decode_responses=True, retry=None, socket_timeout=5, protocol=2)) as client:
         return client.execute_command(*command)

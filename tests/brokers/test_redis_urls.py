@@ -338,8 +338,15 @@ class TestSentinels:
             wait_for(lambda: set(marks(tmp_path)) == set(range(40)), 60)
         app.close()
 
-    def test_who_is_not_the_primary_is_not_used(self, group: Watched) -> None:
-        ask(group.primary, "REPLICAOF", "127.0.0.1", str(group.replica.port))  # behind the sentinels' back
+    def test_a_handover_and_who_is_not_the_primary(self, group: Watched) -> None:
+        with closing(opened(group.url)) as broker:
+            broker.enqueue([Envelope("before", "q", b"")])
+            assert ask(group.primary, "WAIT", "1", "5000") >= 1
+            ask(group.sentinels[0], "SENTINEL", "FAILOVER", "bank")
+            wait_for(lambda: (role(group.primary), role(group.replica)) == ("slave", "master"), 30)
+            until_served(lambda: broker.enqueue([Envelope("after", "q", b"")]))  # READONLY, or the old primary's goodbye
+            assert ready_of(broker) == 2
+        ask(group.replica, "REPLICAOF", "127.0.0.1", str(group.primary.port))  # behind the sentinels' back
         with pytest.raises(BrokerUnreachable, match="is not the primary"):
             opened(group.url)
 
@@ -444,12 +451,13 @@ def test_threads_have_connections_of_their_own_and_close_them(redis_server: Redi
 
     def send() -> None:
         for n in range(100):
+            if n % 10 == 0:
+                ask(redis_server, "SCRIPT", "FLUSH")  # error replies, whose tracebacks must keep nothing
             job.delay(n)
         together.wait(30)
         together.wait(30)
 
     threads = [threading.Thread(target=send) for _ in range(8)]
-    ask(redis_server, "SCRIPT", "FLUSH")  # an error reply on the way, whose traceback must not keep anything
     gc.disable()
     try:
         for thread in threads:

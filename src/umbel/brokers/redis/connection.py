@@ -27,7 +27,7 @@ from .wire import Wire, question, where
 
 __all__ = ["Address", "Line"]
 
-_DETOURS = 3
+_DETOURS = 5
 """So often a command may be sent elsewhere (MOVED) or its script be loaded (NOSCRIPT) before its answer is taken as it is."""
 
 

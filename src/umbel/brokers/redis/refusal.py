@@ -6,7 +6,9 @@ import redis.exceptions as wrong
 
 from ...errors import BrokerError, BrokerUnreachable, StoreFull, StoreUnusable
 
-_NOT_BEGUN = frozenset(("LOADING", "MASTERDOWN", "READONLY", "BUSY", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS", "UNBLOCKED"))
+_NOT_BEGUN = frozenset(
+    ["LOADING", "MASTERDOWN", "READONLY", "BUSY", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS", "UNBLOCKED", "NOSCRIPT"]
+)
 """The first word of an error that says: not begun, and it may be otherwise in a moment."""
 _NO_ROOM = frozenset(("OOM", "MISCONF"))
 _FORBIDDEN = frozenset(("NOAUTH", "WRONGPASS", "NOPERM"))
@@ -15,6 +17,7 @@ _WORDS: tuple[tuple[type[Exception], str], ...] = (
     (wrong.BusyLoadingError, "LOADING"),
     (wrong.MasterDownError, "MASTERDOWN"),
     (wrong.ReadOnlyError, "READONLY"),
+    (wrong.NoScriptError, "NOSCRIPT"),
     (wrong.MovedError, "MOVED"),  # from redis-py 6 on; before, it keeps its word
     (wrong.AskError, "ASK"),
     (wrong.TryAgainError, "TRYAGAIN"),
