@@ -49,7 +49,7 @@ class Umbel:
         self.clock = clock
         self.middleware: list[Middleware] = list(middleware)
         self.events = Emitter()
-        self._connections = Connections(self.make_broker, self._get_settings)
+        self._connections = Connections(self.make_broker, self._get_settings, clock)
         self.producer = Producer(self._connections, self._get_settings, self.middleware, self.events, clock)
         self._registry = Registry()
         self._to_import: list[Callable[[], None]] = []

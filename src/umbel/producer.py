@@ -91,9 +91,12 @@ class Producer:
             self.enqueue(made)
 
     def enqueue(self, envelopes: Sequence[Envelope]) -> list[Receipted]:
-        """Store envelopes now, all or none (at most ``MAX_ENQUEUE``), and tell. The broker's errors become the caller's two."""
+        """Store envelopes now, all or none (at most ``MAX_ENQUEUE``), and tell. The broker's errors become the caller's two.
+
+        A broker that is certainly out of reach is tried again for the setting ``enqueue_retry``; a lost reply never is.
+        """
         try:
-            answers = self._connections.get().enqueue(envelopes)
+            answers = self._connections.do(lambda broker: broker.enqueue(envelopes))
         except ReplyLost as exc:
             raise _unknown(envelopes, exc) from exc
         except BrokerError as exc:

@@ -73,6 +73,11 @@ def masked(address: str) -> str:
     if not mark:
         return address
     place, question, options = rest.partition("?")
+    if "@" in options and "@" not in place:
+        # a password with a bare ? in it: better to hide too much
+        place, _, tail = rest.rpartition("@")
+        end, question, options = tail.partition("?")
+        place = f"{place}@{end}"
     user, at, host = place.rpartition("@")
     if at:
         name, colon, _ = user.partition(":")

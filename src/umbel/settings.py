@@ -31,6 +31,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """For how long a worker's tasks are its own after its last heartbeat; at least 3 x ``heartbeat``."""
     heartbeat: float = 5.0
     """How often a worker renews its lease."""
+    enqueue_retry: float = 3.0
+    """For how long a call is tried again while the broker is certainly out of reach (nothing was stored); 0: not at all."""
     crash_limit: int = 3
     """Deaths of the child that ran it, after which a message is a dead letter."""
     worker_loss_limit: int = 10
@@ -67,6 +69,7 @@ class SettingKeywords(TypedDict, total=False):
     time_limit: float | timedelta | None
     lease_ttl: float | timedelta | None
     heartbeat: float | timedelta | None
+    enqueue_retry: float | timedelta | None
     crash_limit: int | None
     worker_loss_limit: int | None
     shutdown_timeout: float | timedelta | None
@@ -232,6 +235,7 @@ ACCEPTS: dict[str, Callable[[object], Any]] = {
     "time_limit": _limit,
     "lease_ttl": _span,
     "heartbeat": _span,
+    "enqueue_retry": _grace,
     "crash_limit": _counter,
     "worker_loss_limit": _counter,
     "shutdown_timeout": _grace,

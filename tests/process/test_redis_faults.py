@@ -56,7 +56,7 @@ def behind(arena: Arena, wire: Proxy, concurrency: int = 1) -> Worker:
 
 def brings_settles(words: Words) -> bool:
     """Does this exchange settle something?"""
-    return len(words) - 7 >= int(words[10])
+    return len(words) - 7 >= int(words[11])
 
 
 def claims_only(words: Words) -> bool:

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 
 from ..broker import Broker, BrokerSettings
 from ..clock import SYSTEM, Clock
+from ..config import unknown_name
 from ..errors import ConfigError
 
 Factory = Callable[[str, BrokerSettings, Clock], Broker]
@@ -19,15 +20,15 @@ Factory = Callable[[str, BrokerSettings, Clock], Broker]
 def make_broker(url: str, settings: BrokerSettings | None = None, clock: Clock = SYSTEM) -> Broker:
     """The broker of an address, not yet opened. Raises :class:`~umbel.errors.ConfigError` for an unknown scheme, or one
     whose library is not installed (the message says which extra to install)."""
-    scheme = url.partition(":")[0].partition("+")[0].lower()
+    scheme = url.partition(":")[0].lower()
     found = {entry.name: entry for entry in entry_points(group="umbel.brokers")}
     if scheme not in found:
-        known = ", ".join(sorted(found))
-        raise ConfigError(f"broker address begins with {scheme!r}, which no broker here answers to (there are: {known})")
+        raise ConfigError(f"broker address: {unknown_name('scheme', scheme, list(found))} (there are: {', '.join(sorted(found))})")
     try:
         factory: Factory = found[scheme].load()
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.startswith("umbel"):
             raise
-        raise ConfigError(f"the {scheme} broker needs the package {exc.name!r}: pip install 'umbel[{found[scheme].name}]'") from exc
+        extra = found[scheme].module.rpartition(".")[2]
+        raise ConfigError(f"the {scheme} broker needs the package {exc.name!r}: pip install 'umbel[{extra}]'") from exc
     return factory(url, settings or BrokerSettings(), clock)

@@ -20,6 +20,7 @@ COMMANDS = {
     "queues": "List, peek into, purge, pause and resume queues.",
     "dead": "List, show, retry and delete dead letters.",
     "task": "One task: why is it not running? Cancel it.",
+    "doctor": "Will the store lose, delay or refuse tasks?",
     "config": "Each setting, and where it came from.",
     "demo": "20,000 e-mails, a killed worker, and nothing lost.",
 }

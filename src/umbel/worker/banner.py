@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from collections.abc import Iterable
 
 import msgspec
 
+from ..broker import Broker
+from ..checkup import Examined, Finding
 from ..clock import Clock
 from ..project import masked
 from .catalog import Catalog
 from .options import WorkerOptions
+
+log = logging.getLogger("umbel.worker")
 
 
 def about(options: WorkerOptions, catalog: Catalog, clock: Clock) -> bytes:
@@ -26,6 +32,17 @@ def about(options: WorkerOptions, catalog: Catalog, clock: Clock) -> bytes:
             "tasks": sorted(catalog.tasks),
         }
     )
+
+
+def concerns_of(broker: Broker) -> list[Finding]:
+    """What in the store's settings may lose messages; nothing where that cannot be asked."""
+    return broker.concerns() if isinstance(broker, Examined) else []
+
+
+def tell_concerns(found: Iterable[Finding]) -> None:
+    """Log them."""
+    for one in found:
+        log.warning("%s: %s; %s; to mend it: %s", one.check, one.found, one.means, one.remedy)
 
 
 def print_banner(options: WorkerOptions, catalog: Catalog, worker: str) -> None:

@@ -20,7 +20,7 @@ from ..clock import SYSTEM, Clock
 from ..errors import BrokerError
 from ..events import Emitter, LeaseLost, Reconnected
 from ..message import new_id
-from .banner import about, print_banner
+from .banner import about, concerns_of, print_banner, tell_concerns
 from .clerk import Clerk
 from .dispatch import Dispatch
 from .lease import Lease
@@ -127,6 +127,7 @@ class Supervisor:
         self.clerk.start()
         if not self._reach_broker():
             return False
+        self.clerk.ask(concerns_of, tell_concerns, lambda error: log.warning("broker: %s", error))
         # A connection may die unseen: a heartbeat is sent anew, on another one, when the next one is due
         hurried = msgspec.structs.replace(settings, reply_timeout=catalog.heartbeat)
         heart = make_broker(catalog.broker, hurried, self.clock)

@@ -10,5 +10,5 @@ __all__ = ["RedisBroker", "factory"]
 
 
 def factory(url: str, settings: BrokerSettings, clock: Clock) -> Broker:
-    """The broker of a ``redis://``, ``rediss://`` or ``unix://`` address, not yet opened."""
+    """The broker of an address in one of the forms that ``address.py`` lists, not yet opened."""
     return RedisBroker(url, settings, clock)

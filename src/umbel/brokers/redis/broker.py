@@ -24,11 +24,14 @@ from ...broker import (
     Retired,
     Settle,
 )
+from ...checkup import Finding
 from ...clock import Clock
 from ...envelope import Delivery, Envelope, Receipt
 from ...errors import BrokerError, Fenced, SequenceError, StoreUnusable
 from . import replies, scripts
+from .checkup import Patient, checkup
 from .connection import Address, Line
+from .durability import dangers, insist
 from .inspection import RedisInspects
 from .keys import Keys, queue_bytes
 from .remember import RedisRemembers
@@ -52,7 +55,7 @@ class RedisBroker(RedisInspects, RedisRemembers, Broker):
         self._record_ms = int(settings.record_ttl * 1000)
         self._dead_bytes = settings.dead_letter_bytes
         self._dead_ms = int(settings.dead_letter_ttl * 1000)
-        address = Address(url, settings.app, settings.reply_timeout)
+        address = self._address = Address(url, settings.app, settings.reply_timeout)
         self._line = Line(address)
         self._clock = clock
         self._heard: dict[str, int] = {}
@@ -70,6 +73,8 @@ class RedisBroker(RedisInspects, RedisRemembers, Broker):
         if version < _OLDEST_SERVER:
             self._line.drop()
             raise StoreUnusable(f"redis {version[0]}.{version[1]} is too old: umbel needs 6.2 or later")
+        if self._address.strict:
+            insist(self._line)
         self._opened = True
 
     def close(self) -> None:
@@ -85,6 +90,14 @@ class RedisBroker(RedisInspects, RedisRemembers, Broker):
         if not self._opened:
             raise BrokerError("the redis broker is not open: call open() first")
         return self._line
+
+    # -- looking after itself
+
+    def concerns(self) -> list[Finding]:
+        return dangers(self._open_line())
+
+    def checkup(self) -> list[Finding]:
+        return checkup(Patient(self._address, self._open_line(), self._keys, self._clock))
 
     # -- producing
 

@@ -1,4 +1,4 @@
-"""One connection to a server, with what went wrong said in umbel's words.
+"""One connection to the primary, with what went wrong said in umbel's words.
 
 The line between "nothing was done" and "it may have been done" runs through here. redis-py's client hides it: by default it
 sends a command again when the reply is lost, so its commands may run twice. This uses its connections, one command and one
@@ -7,100 +7,51 @@ reply at a time, with retries off, and drops the connection whenever a reply is 
 
 from __future__ import annotations
 
-import inspect
+import os
 import re
 import select
-import socket
 from collections.abc import Callable
-from typing import Any, NoReturn, Protocol
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, NoReturn
 
 import redis.exceptions as wrong
-from redis import connection as wire
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from ...errors import BrokerError, BrokerUnreachable, ConfigError, ReplyLost, StoreFull, StoreUnusable
+from ...errors import BrokerUnreachable, ReplyLost
+from .address import Address, Node
+from .keys import Keys
+from .options import CONNECT_TIMEOUT
+from .primary import primary_of
+from .refusal import moved_to, not_begun, refusal
 from .scripts import Script
+from .seats import take_seat
+from .wire import Wire, question, where
 
-CONNECT_TIMEOUT = 5.0
-REPLY_TIMEOUT = 10.0
-"""Seconds. No script runs for a tenth of one; a server that forks or loads may stand still for longer than that."""
+__all__ = ["Address", "Line"]
 
-_PLAIN_QUERY = ("db", "username", "password", "client_name", "socket_timeout", "socket_connect_timeout", "socket_keepalive")
-_TLS_QUERY = ("ca_certs", "ca_path", "certfile", "keyfile", "password", "cert_reqs", "check_hostname")
-_QUERY = frozenset((*_PLAIN_QUERY, *(f"ssl_{name}" for name in _TLS_QUERY)))
-# The first word of an error reply that says: not begun.
-_NOT_BEGUN = frozenset(("LOADING", "MASTERDOWN", "READONLY", "BUSY", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS", "UNBLOCKED"))
-_OVER_LIMIT = "The server has reached its maxmemory: let workers empty the queues, or raise the limit (CONFIG SET maxmemory)"
-_CANNOT_SAVE = "The server cannot write to its disk: free some space there, its log says more"
-_NAME_REFUSED = re.compile(r"[^!-~]+")
-
-
-class Wire(Protocol):
-    """What is used of redis-py's connections, which are not typed."""
-
-    _sock: socket.socket
-
-    def connect(self) -> None: ...
-    def disconnect(self) -> None: ...
-    def pack_command(self, *command: bytes | str | int) -> list[bytes]: ...
-    def send_packed_command(self, command: list[bytes], check_health: bool) -> None: ...
-    def read_response(self, disable_decoding: bool) -> Any: ...
-    def _host_error(self) -> str: ...
-
-
-_parse_url: Callable[[str], dict[str, Any]] = wire.parse_url
-
-
-class Address:
-    """Where the server is and how to talk to it. Raises ``ConfigError`` for an address that cannot be used."""
-
-    def __init__(self, url: str, app: str, reply_timeout: float | None = None) -> None:
-        """``reply_timeout``: seconds; a shorter one of the address's own stands."""
-        unknown = sorted(parse_qs(urlsplit(url).query).keys() - _QUERY)
-        if unknown:
-            raise ConfigError(f"the broker address has an option {unknown[0]!r}; there are: {', '.join(sorted(_QUERY))}")
-        try:
-            given: dict[str, Any] = _parse_url(url)
-        except ValueError as exc:
-            raise ConfigError(f"broker address: {exc}") from exc
-        self._make: Callable[..., Wire] = given.pop("connection_class", wire.Connection)
-        parameters = inspect.signature(wire.AbstractConnection.__init__).parameters
-        # Each option on purpose; what is not named here is the address's own business (host, port, db, user, TLS).
-        self._options: dict[str, Any] = {
-            "socket_timeout": REPLY_TIMEOUT,
-            "socket_connect_timeout": CONNECT_TIMEOUT,
-            "retry": Retry(NoBackoff(), 0),
-            "retry_on_timeout": False,
-            "retry_on_error": [],
-            "health_check_interval": 0,
-            "decode_responses": False,
-            "protocol": 2,
-            "client_name": _NAME_REFUSED.sub("_", f"umbel:{app}"),
-            # two round trips to tell the server which library this is: not for every child of every worker
-            ("driver_info" if "driver_info" in parameters else "lib_name"): None,
-        } | given
-        if reply_timeout is not None:
-            self._options["socket_timeout"] = min(self._options["socket_timeout"] or reply_timeout, reply_timeout)
-
-    def connection(self) -> Wire:
-        return self._make(**self._options)
+_DETOURS = 5
+"""So often a command may be sent elsewhere (MOVED) or its script be loaded (NOSCRIPT) before its answer is taken as it is."""
 
 
 class Line:
-    """A connection that is made when it is needed and made anew after it broke."""
+    """A connection that is made when it is needed and made anew after it broke, or after a fork."""
 
     def __init__(self, address: Address) -> None:
-        self._address = address
         self._connection: Wire | None = None
+        self._leave: Callable[[], object] = _nothing
+        self._address = address
+        self._primary = primary_of(address, Keys(address.app).root)
+        self._forks = _forks
         self._poll = select.poll()
         self._version = (0, 0)
 
     def drop(self) -> None:
         """Close the connection, if there is one. The next command makes a new one."""
         connection, self._connection = self._connection, None
-        if connection is not None:
+        self._leave()
+        if connection is None:
+            return
+        if self._forks != _forks:
+            _of_the_parent.append(connection)
+        else:
             connection.disconnect()
 
     def fileno(self) -> int:
@@ -114,23 +65,35 @@ class Line:
             self._connect()
         return self._version
 
+    @property
+    def where(self) -> str:
+        """The server that is, or would be, talked to."""
+        self._ready()
+        assert self._connection is not None
+        return where(self._connection)
+
     def call(self, *command: bytes | str | int) -> Any:
         """Send one command and read its reply; errors of the server are raised as umbel's."""
         reply = self.ask(*command)
+        if isinstance(reply, Exception) and self._follow(reply):
+            reply = self.ask(*command)
         if isinstance(reply, Exception):
             self._refused(reply)
         return reply
 
     def run(self, script: Script, *arguments: bytes | str | int) -> Any:
         """Run a script by its hash: ``arguments`` are the number of keys, the keys, the rest. A server that does not know
-        it (restarted, flushed) has done nothing, so it is told and asked once more."""
-        sha = script.sha(self.version[0])
-        reply = self.ask("EVALSHA", sha, *arguments)
-        if isinstance(reply, wrong.NoScriptError):
-            self.call("SCRIPT", "LOAD", script.text(self.version[0]))
+        it (restarted, flushed, promoted) has done nothing, so it is told and asked once more."""
+        reply = self.ask("EVALSHA", script.sha(self.version[0]), *arguments)
+        return self._detour(reply, script, arguments) if isinstance(reply, Exception) else reply
+
+    def _detour(self, reply: Any, script: Script, arguments: tuple[bytes | str | int, ...]) -> Any:
+        for _ in range(_DETOURS):
+            if isinstance(reply, wrong.NoScriptError):
+                self.call("SCRIPT", "LOAD", script.text(self.version[0]))
+            elif not isinstance(reply, Exception) or not self._follow(reply):
+                break
             reply = self.ask("EVALSHA", script.sha(self.version[0]), *arguments)
-        if isinstance(reply, wrong.NoScriptError):  # forgotten again between the two: what is sent whole cannot be
-            reply = self.ask("EVAL", script.text(self.version[0]), *arguments)
         if isinstance(reply, Exception):
             self._refused(reply)
         return reply
@@ -148,7 +111,7 @@ class Line:
         except (wrong.RedisError, OSError) as exc:
             # An incomplete command is not executed.
             self.drop()
-            raise BrokerUnreachable(f"redis at {_where(connection)}: {exc}") from exc
+            raise BrokerUnreachable(f"redis at {where(connection)}: {exc}") from exc
         except BaseException:
             self.drop()
             raise
@@ -160,12 +123,13 @@ class Line:
         try:
             return connection.read_response(disable_decoding=True)
         except wrong.ResponseError as exc:
-            return exc
+            # Its traceback would hold our callers' frames, they it, and so a thread's connection long after the thread.
+            return exc.with_traceback(None)
         except (wrong.RedisError, OSError) as exc:
             self.drop()
-            if isinstance(exc, wrong.ConnectionError) and _word(exc) in _NOT_BEGUN:
-                raise BrokerUnreachable(f"redis at {_where(connection)} does not serve now: {exc}") from exc
-            raise ReplyLost(f"redis at {_where(connection)} did not answer: {exc}") from exc
+            if isinstance(exc, wrong.ConnectionError) and not_begun(exc):
+                raise BrokerUnreachable(f"redis at {where(connection)} does not serve now: {exc}") from exc
+            raise ReplyLost(f"redis at {where(connection)} did not answer: {exc}") from exc
         except BaseException:
             # Somebody interrupted the wait (a signal, a time limit): the reply would be the next command's.
             self.drop()
@@ -173,62 +137,67 @@ class Line:
 
     def _ready(self) -> Wire:
         connection = self._connection
-        if connection is not None and self._poll.poll(0):
-            # Nothing was asked: what is there to be read is the server's goodbye.
+        if connection is not None and (self._forks != _forks or self._poll.poll(0)):
+            # Nothing was asked: what is there to be read is the server's goodbye. Or it is the parent's connection.
             self.drop()
             connection = None
         return connection or self._connect()
 
     def _connect(self) -> Wire:
-        connection = self._address.connection()
+        if self._address.max_connections:
+            self._leave()
+            timeout = self._address.options.get("socket_connect_timeout", CONNECT_TIMEOUT)
+            self._leave = take_seat(self, self._address.url, self._address.max_connections, timeout)
         try:
-            connection.connect()
-            self._connection = connection
-            connection.send_packed_command(connection.pack_command("INFO", "server"), check_health=False)
-            self._version = _version(connection.read_response(disable_decoding=True))
-        except wrong.AuthenticationError as exc:
-            self.drop()
-            raise StoreUnusable(f"redis at {_where(connection)} refuses the user or the password: {exc}") from exc
-        except wrong.ResponseError as exc:
-            self.drop()
-            self._refused(exc)
-        except (wrong.RedisError, OSError) as exc:
-            self.drop()
-            raise BrokerUnreachable(f"no redis at {_where(connection)}: {exc}") from exc
+            return self._connected()
         except BaseException:
-            self._connection = None
+            self._leave()
+            raise
+
+    def _connected(self) -> Wire:
+        connection = self._primary.connect()
+        try:
+            self._version = _version(question(connection, "INFO", "server"))
+            self._poll = select.poll()
+            self._poll.register(connection._sock.fileno(), select.POLLIN)
+        except BaseException:
             connection.disconnect()
             raise
-        self._poll = select.poll()
-        if not hasattr(connection, "cert_reqs"):  # TLS has things of its own to be read
-            self._poll.register(self.fileno(), select.POLLIN)
+        self._connection, self._forks = connection, _forks
         return connection
 
+    def _follow(self, reply: Exception) -> bool:
+        """If it says that the slot is served elsewhere, and so nothing was done: go there."""
+        place = moved_to(reply)
+        if place is None:
+            return False
+        self.drop()
+        self._primary.moved(Node(place[0] or self._address.nodes[0].host, place[1]))
+        return True
+
     def _refused(self, exc: Exception) -> NoReturn:
-        word, text = _word(exc), f"redis says: {exc}"
-        if word == "OOM" or isinstance(exc, wrong.OutOfMemoryError):
-            raise StoreFull(f"{text} Nothing was done; running work goes on. {_OVER_LIMIT}") from exc
-        if word == "MISCONF":
-            raise StoreFull(f"{text} Nothing was done. {_CANNOT_SAVE}") from exc
-        if word in _NOT_BEGUN or isinstance(exc, wrong.ReadOnlyError):
+        error = refusal(exc, where(self._connection) if self._connection is not None else "the server")
+        if isinstance(error, BrokerUnreachable):
             self.drop()
-            raise BrokerUnreachable(text) from exc
-        if isinstance(exc, (wrong.AuthenticationError, wrong.NoPermissionError)) or word in ("NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE"):
-            raise StoreUnusable(text) from exc
-        raise BrokerError(text) from exc
+        raise error from exc
 
 
-def _word(exc: Exception) -> str:
-    """The error's code. redis-py strips those that it has a class for, so their classes are asked as well."""
-    if isinstance(exc, wrong.BusyLoadingError):
-        return "LOADING"
-    if isinstance(exc, wrong.MasterDownError):
-        return "MASTERDOWN"
-    return str(exc).partition(" ")[0]
+_forks = 0
+"""How often this process is a fork of one that had imported this."""
+_of_the_parent: list[Wire] = []
+"""Kept, so that nothing closes, in a child, what the parent still uses."""
 
 
-def _where(connection: Wire) -> str:
-    return connection._host_error()
+def _after_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _nothing() -> None:
+    """Where there is no seat to leave."""
 
 
 def _version(info: bytes) -> tuple[int, int]:

@@ -21,11 +21,13 @@ from ...broker import (
     Retired,
     Settle,
 )
+from ...checkup import Finding
 from ...clock import Clock
 from ...envelope import Delivery, Envelope, Receipt
 from . import exchange, leases, maintenance
 from .accept import Prepared, accept, prepare
 from .address import Address
+from .checkup import checkup
 from .claim import Claim
 from .inspection import SQLiteInspects
 from .remember import SQLiteRemembers
@@ -53,6 +55,14 @@ class SQLiteBroker(SQLiteInspects, SQLiteRemembers, Broker):
     def ping(self) -> int:
         # a look-up and not only the clock: it shows that the file can be read
         return self.store.read(lambda now: now)
+
+    # -- looking after itself
+
+    def concerns(self) -> list[Finding]:
+        return []  # what would lose messages here is refused when the file is opened
+
+    def checkup(self) -> list[Finding]:
+        return checkup(self.store)
 
     # -- producing
 

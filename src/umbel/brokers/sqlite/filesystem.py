@@ -48,13 +48,18 @@ def kind_at(device: int, mounts: str) -> str:
     return ""
 
 
-def refuse_network(path: Path) -> None:
-    """Raise ``StoreUnusable`` for a file on a network file system, where this can be told (Linux); else do nothing."""
+def kind_of(path: Path) -> str:
+    """The kind of the file system that a file lies on; empty where it cannot be told (Linux tells it)."""
     try:
         mounts, device = MOUNTS.read_text(encoding="utf-8", errors="replace"), path.parent.stat().st_dev
     except OSError:
-        return
-    kind = kind_at(device, mounts)
+        return ""
+    return kind_at(device, mounts)
+
+
+def refuse_network(path: Path) -> None:
+    """Raise ``StoreUnusable`` for a file on a network file system, where this can be told (Linux); else do nothing."""
+    kind = kind_of(path)
     if is_network(kind):
         raise StoreUnusable(
             f"{path} lies on a network file system ({kind}), where SQLite's locks do not hold and messages would be lost; "

@@ -1,0 +1,108 @@
+"""``umbel doctor``: what is wrong with the store, or will be. The broker looks; this draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ..broker import Broker
+from ..checkup import Examined, Finding, Grade
+from ..errors import AppNotFound, BrokerUnreachable, ReplyLost, StoreUnusable
+from ..facets import Inspects, Place
+from ..loading import find_app
+from .exits import CLEAN, NO
+from .summary import task_of
+from .target import Target, target_options, where
+from .terminal import counted, say, say_json, shown
+
+_LOOKED_AT = 1_000
+"""Waiting messages whose tasks are compared with the app's, at each of two places: enough to see a pattern."""
+_COLOURS = {Grade.OK: "green", Grade.WARN: "yellow", Grade.FAIL: "red"}
+
+
+@click.command()
+@target_options
+@click.pass_obj
+def doctor(target: Target, /) -> int:
+    """Look at the store: will it lose, delay or refuse tasks? Ends with 0, with 1 if something is wrong, with 69 if nobody answers."""
+    findings = _examine(target)
+    if target.as_json:
+        say_json({"app": target.settings().name, "broker": where(target.settings()), "findings": findings})
+    else:
+        _draw(target, findings)
+    return NO if any(one.grade is Grade.FAIL for one in findings) else CLEAN
+
+
+def _examine(target: Target) -> list[Finding]:
+    try:
+        with target.opened() as broker:
+            return [*_checkup(broker), *_tasks(target, broker)]
+    except StoreUnusable as exc:
+        return [Finding("store", Grade.FAIL, str(exc), "nothing runs until this is mended")]
+
+
+def _checkup(broker: Broker) -> list[Finding]:
+    if not isinstance(broker, Examined):
+        return [Finding("store", Grade.OK, f"the {broker.capabilities.name} broker has nothing to look at")]
+    try:
+        return broker.checkup()
+    except ReplyLost as exc:  # nothing was asked that changes anything
+        raise BrokerUnreachable(str(exc)) from exc
+
+
+def _tasks(target: Target, broker: Broker) -> list[Finding]:
+    """Do messages wait that the app has no task for? Nothing where there is no app, or the broker cannot show messages."""
+    named = target.app is not None
+    try:
+        target.app = target.app or find_app()
+        app = target.load(discover=True)
+    except AppNotFound as exc:
+        if named:
+            raise
+        if target.app is None:
+            return [Finding("tasks", Grade.OK, "not looked at: no app here (-A names one)")]
+        said = str(exc).splitlines()[0]
+        return [Finding("tasks", Grade.WARN, f"the app cannot be read: {said}", "workers here do not start", "umbel worker tells it whole")]
+    if not isinstance(broker, Inspects):
+        return [Finding("tasks", Grade.OK, f"not looked at: the {broker.capabilities.name} broker of this version shows no messages")]
+    waiting = [one for place in (Place.READY, Place.SCHEDULED) for one in broker.browse(None, place, _LOOKED_AT).messages]
+    called: dict[str, int] = {}
+    known = {name for task in app.tasks.values() for name in (task.name, *task.options.aliases)}
+    for one in waiting:
+        name = task_of(one.envelope)
+        if name not in known:
+            called[name] = called.get(name, 0) + 1
+    return [_unknown(called, len(waiting))]
+
+
+def _unknown(called: dict[str, int], looked_at: int) -> Finding:
+    if not called:
+        return Finding("tasks", Grade.OK, f"all of {counted(looked_at, 'waiting message')} that were looked at are for tasks of this app")
+    most = sorted(called.items(), key=lambda pair: -pair[1])[:5]
+    found = f"{counted(sum(called.values()), 'message')} for tasks that this app does not have: "
+    means = "they are parked until a worker that knows them comes, for deploy_grace, and then are dead letters"
+    remedy = "deploy the release that has them, or give the task its old name: @app.task(aliases=[…])"
+    return Finding("tasks", Grade.WARN, found + ", ".join(f"{name} ({count:,})" for name, count in most), means, remedy)
+
+
+def _draw(target: Target, findings: list[Finding]) -> None:
+    say(f"{shown(target.settings().name)} on {shown(where(target.settings()))}")
+    say()
+    width = max(len(one.check) for one in findings)
+    for one in findings:
+        word = click.style(one.grade.value.ljust(4), fg=_COLOURS[one.grade])
+        say(f"{word}  {shown(one.check).ljust(width)}  {shown(one.found)}")
+        if one.grade is not Grade.OK:
+            for lead, text in (("", one.means), ("do: ", one.remedy)):
+                if text:
+                    say(f"      {' ' * width}  {lead}{shown(text)}")
+    say()
+    say(_sum(findings))
+
+
+def _sum(findings: list[Finding]) -> str:
+    counts: dict[Any, int] = {grade: sum(one.grade is grade for one in findings) for grade in Grade}
+    if counts[Grade.FAIL]:
+        return f"{counted(counts[Grade.FAIL], 'thing')} to mend" + (f", {counts[Grade.WARN]} to know" if counts[Grade.WARN] else "")
+    return f"nothing to mend, {counts[Grade.WARN]} to know" if counts[Grade.WARN] else "all is well"
