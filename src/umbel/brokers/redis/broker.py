@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ...broker import (
-    MAX_ENQUEUE,
     WAIT_MAX,
     Blame,
     Broker,
@@ -27,10 +26,11 @@ from ...broker import (
 from ...clock import Clock
 from ...envelope import Delivery, Envelope, Receipt
 from ...errors import BrokerError, Fenced, SequenceError, StoreUnusable
+from ...intake import Intake, queue_bytes
 from . import replies, scripts
 from .connection import Address, Line
 from .inspection import RedisInspects
-from .keys import Keys, queue_bytes
+from .keys import Keys
 from .remember import RedisRemembers
 from .runs import Argument, SettleArguments, field, outcome_arguments, runs
 from .waiting import Waiter
@@ -54,6 +54,7 @@ class RedisBroker(RedisInspects, RedisRemembers, Broker):
         address = Address(url, settings.app)
         self._line = Line(address)
         self._clock = clock
+        self._intake = Intake(self.capabilities)
         self._heard: dict[str, int] = {}
         """Worker to the number of the last command that it was told, with a reply that came."""
         self._waiter = Waiter(address, self._line, self._keys, clock)
@@ -88,13 +89,11 @@ class RedisBroker(RedisInspects, RedisRemembers, Broker):
     # -- producing
 
     def enqueue(self, envelopes: Sequence[Envelope]) -> list[Receipted]:
-        if len(envelopes) > MAX_ENQUEUE:
-            raise ValueError(f"{len(envelopes)} envelopes in one enqueue; {MAX_ENQUEUE} is the most")
-        line = self._open_line()
+        line, packed = self._open_line(), self._intake.enqueued(envelopes)
         if not envelopes:
             return []
         keys = self._keys
-        duplicates = line.run(scripts.ENQUEUE, 2, keys.root, keys.queues, self._dedupe_ms, self._record_ms, *runs(envelopes))
+        duplicates = line.run(scripts.ENQUEUE, 2, keys.root, keys.queues, self._dedupe_ms, self._record_ms, *runs(envelopes, packed))
         answers = [Receipted(e.id) for e in envelopes]
         for position in duplicates:
             id = envelopes[position - 1].id
@@ -121,7 +120,7 @@ class RedisBroker(RedisInspects, RedisRemembers, Broker):
     def exchange(self, holder: str, seq: int, settles: Sequence[Settle], queues: Sequence[str], limit: int) -> Exchanged:
         line, keys = self._open_line(), self._keys
         names = self._names(queues)
-        arguments = SettleArguments(holder, settles)
+        arguments = SettleArguments(holder, settles, self._intake)
         plain_at = 8 + len(names)
         answer = line.run(
             scripts.EXCHANGE_THEN if arguments.carries else scripts.EXCHANGE,

@@ -8,10 +8,11 @@ from typing import Any
 
 from ...envelope import Envelope
 from ...facets import Cancelled, Inspects, Listed, Page, Place, WorkerSeen
+from ...intake import queue_bytes
 from . import replies, scripts
 from .browse import Browsing
 from .connection import Line
-from .keys import Keys, queue_bytes
+from .keys import Keys
 from .runs import stored_id
 from .scripts import Script
 

@@ -38,8 +38,6 @@ Room is kept for what is not here yet: lanes (``l:``), groups (``g:``), flows (`
 from __future__ import annotations
 
 _ESCAPES = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D"})
-# a leased message names its queue after one length byte
-_QUEUE_MAX = 255
 
 
 class Keys:
@@ -87,14 +85,3 @@ class Keys:
 
     def news(self, id: bytes) -> bytes:
         return self.root + b"n:" + id
-
-
-def queue_bytes(queue: str) -> bytes:
-    """A queue's name as stored. ``ValueError`` for one that cannot be: empty, over 255 bytes, or not UTF-8 text."""
-    try:
-        name = queue.encode()
-    except UnicodeEncodeError as exc:
-        raise ValueError(f"queue name {queue!r} is not text that UTF-8 can carry") from exc
-    if not 0 < len(name) <= _QUEUE_MAX:
-        raise ValueError(f"a queue's name must have 1 to {_QUEUE_MAX} bytes, {queue[:40]!r} has {len(name)}")
-    return name

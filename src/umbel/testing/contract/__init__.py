@@ -18,7 +18,7 @@ not skipped: those tests then assert that it is refused. pytest shows values in 
 """
 
 from .claiming import TestExpiry, TestHandedAlone, TestOrder, TestScheduled, TestUnreadable
-from .enqueue import TestEnqueue, TestExplicitIds, TestHostile, TestOpen, TestWhatTheBrokerLacks
+from .enqueue import TestEnqueue, TestExplicitIds, TestHostile, TestOpen, TestUnfit, TestWhatTheBrokerLacks
 from .exchange import TestAdmit, TestFence, TestOutcomes, TestSequence, TestVerdicts
 from .harness import Harness
 from .inspects import TestBrowse, TestCancel, TestDeadLetters, TestFind, TestPause, TestWorkers
@@ -69,6 +69,7 @@ __all__ = [
     "TestStats",
     "TestTombstones",
     "TestTrackedMachine",
+    "TestUnfit",
     "TestUnreadable",
     "TestVerdicts",
     "TestWait",
