@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 from .broker import MAX_ENQUEUE, MAX_THEN, Capabilities, Facet, Settle
 from .envelope import TRACKED, Envelope, Extra, pack
@@ -15,7 +16,7 @@ from .errors import NotSupported, WireError
 
 QUEUE_MAX = 255
 """Bytes of a queue's name: stores may keep its length in one."""
-PRIORITIES = range(10)
+PRIORITY_MAX = 9
 
 _FACET_OF_EXTRA = {
     Extra.LANE: Facet.LIMITS,
@@ -53,13 +54,14 @@ class Intake:
         return self._packed(settle.then)
 
     def _packed(self, envelopes: Sequence[Envelope]) -> list[bytes]:
-        packed, queue = list[bytes](), None
+        packed: list[bytes] = []
+        queue = None
         for e in envelopes:
             if e.queue != queue:
                 queue_bytes(e.queue)
                 queue = e.queue
-            if e.priority not in PRIORITIES:
-                raise ValueError(f"message {e.id!r} has priority {e.priority}; there are 0 to 9")
+            if not 0 <= e.priority <= PRIORITY_MAX:
+                raise ValueError(f"message {e.id!r} has priority {e.priority}; there are 0 to {PRIORITY_MAX}")
             if e.extras or e.flags & TRACKED:
                 self._refuse_lacking(e)
             try:
@@ -76,6 +78,7 @@ class Intake:
                 raise NotSupported(f"the {self._name} broker does not support '{self._lacked[tag]}', which message {e.id!r} needs")
 
 
+@lru_cache(maxsize=1000)  # an app sends to a few queues, all day long
 def queue_bytes(queue: str) -> bytes:
     """A queue's name as stored. ``ValueError`` for one that cannot be: empty, over 255 bytes, or not UTF-8 text."""
     try:
