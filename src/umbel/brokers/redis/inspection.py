@@ -20,7 +20,7 @@ _BATCH = 1000
 """Dead letters named in one step."""
 _LOOK = 1000
 """Messages looked at in one step of a search."""
-_ROUNDS = 3
+_ROUNDS = 2
 """A message may move from where the search has yet to look to where it has been, so a search that finds nothing is made again."""
 
 
