@@ -154,9 +154,9 @@ class RedisBroker(RedisInspects, RedisRemembers, Broker):
     def resume(self, holder: str) -> list[Delivery]:
         return replies.held(holder, self._open_line().call("HGETALL", self._keys.held(holder)))
 
-    def wait(self, queues: Sequence[str], timeout: float, stop: int | None = None) -> bool:
+    def wait(self, queues: Sequence[str], timeout: float, stop: int | None = None, *, alone: bool = True) -> bool:
         self._open_line()
-        return self._waiter.wait(self._names(queues), min(timeout, WAIT_MAX), stop)
+        return self._waiter.wait(self._names(queues), min(timeout, WAIT_MAX), stop, alone)
 
     def _names(self, queues: Sequence[str]) -> list[bytes]:
         # a consumer asks for the same queues all its life

@@ -10,6 +10,7 @@ key (after the root)  type    what
 ``r:PRIORITY:QUEUE``  list    ready envelopes, packed; the next one to be claimed is at the left
 ``s:QUEUE``           zset    scheduled: serial number (6 bytes) and packed envelope, by due time
 ``t:QUEUE``           list    at most one token, which wakes one who waits
+``a:QUEUE``           list    the same, for one who holds nothing: what stands next is to be handed out alone
 ``workers``           zset    workers by the end of their lease
 ``about``             hash    worker to what it said of itself
 ``w:WORKER``          set     its holders
@@ -60,6 +61,9 @@ class Keys:
 
     def token(self, queue: bytes) -> bytes:
         return self.root + b"t:" + queue
+
+    def alone_token(self, queue: bytes) -> bytes:
+        return self.root + b"a:" + queue
 
     def queue_of_token(self, key: bytes) -> bytes:
         return key[len(self.root) + 2 :]

@@ -103,8 +103,8 @@ class SQLiteBroker(SQLiteInspects, SQLiteRemembers, Broker):
 
         return self.store.read(look)
 
-    def wait(self, queues: Sequence[str], timeout: float, stop: int | None = None) -> bool:
-        return self.waiter.wait(queues, timeout, stop)
+    def wait(self, queues: Sequence[str], timeout: float, stop: int | None = None, *, alone: bool = True) -> bool:
+        return self.waiter.wait(queues, timeout, stop, alone)
 
     # -- supervising
 

@@ -29,7 +29,7 @@ from .remembers import TestAwaitRecord, TestKeeping, TestManyRecords, TestRecord
 from .repeats import TestRepeating
 from .tombstones import TestManyDeadLetters, TestTombstones
 from .tracked import TestTrackedMachine
-from .waiting import TestWait, TestWaitAndPause
+from .waiting import TestWait, TestWaitAndPause, TestWaitWithFullHands
 
 __all__ = [
     "Harness",
@@ -74,6 +74,7 @@ __all__ = [
     "TestVerdicts",
     "TestWait",
     "TestWaitAndPause",
+    "TestWaitWithFullHands",
     "TestWhatTheBrokerLacks",
     "TestWhoWaits",
     "TestWorkers",
