@@ -245,12 +245,15 @@ class Broker(ABC):
         """All that the holder holds, in the order of its receipts. For the supervisor too; not fenced."""
 
     @abstractmethod
-    def wait(self, queues: Sequence[str], timeout: float, stop: int | None = None) -> bool:
+    def wait(self, queues: Sequence[str], timeout: float, stop: int | None = None, *, alone: bool = True) -> bool:
         """Block until something may be claimable in ``queues``: True, or False after ``timeout`` (s; ``WAIT_MAX`` at most).
 
         True may be wrong (someone else was faster); False may not, except that a message due later than it was asked
         to wait is not its business: pass ``next_due`` as the timeout. Ends early when the file descriptor ``stop``
         becomes readable (nothing is read from it).
+
+        Who holds deliveries says ``alone=False``: a message that is to be handed out alone he would not get, so a queue in
+        which one is next has nothing for him until somebody else has taken it.
         """
 
     # -- supervising

@@ -1,10 +1,11 @@
-"""A real SQLite file with something in every place, and the command line in this process."""
+"""A real store with something in every place, and the command line in this process."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import click.testing
 import msgspec
 import pytest
 
+from tests.servers import RedisServer
 from umbel.broker import Broker, Settle
 from umbel.brokers import make_broker
 from umbel.cli.group import umbel
@@ -34,9 +36,16 @@ def _clean_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/store.db"
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store.db"
+    server: RedisServer = request.getfixturevalue("redis_server")
+    from redis import Redis
+
+    with closing(Redis.from_url(server.url)) as client:
+        client.flushdb()
+    return server.url
 
 
 class Stage:
@@ -104,7 +113,9 @@ def run(url: str, bare: Run) -> Run:
     """``umbel ARGUMENTS`` on the test's store."""
 
     def go(*args: str, input: str | None = None) -> click.testing.Result:
-        return bare("--broker", url, *args, input=input)
+        # a server may have several apps' stores
+        name = ("--app-name", "umbel") if url.startswith("redis:") else ()
+        return bare("--broker", url, *name, *args, input=input)
 
     return go
 

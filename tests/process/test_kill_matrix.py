@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -103,6 +104,31 @@ def test_nothing_is_lost(arena, target, point):
     _check_duplicates(arena, everything, dead)
     wait_for(lambda: all(q.ready == q.leased == q.scheduled == q.dead == 0 for q in _stats(arena)), 20)
     print(f"{target} at {point}: back after at most {max(delays):.2f} s")
+
+
+@pytest.mark.parametrize("point", ["child.after_claim", "child.running", "child.before_settle", "child.in_exchange"])
+@pytest.mark.parametrize("target", ["child", "supervisor", "tree"])
+def test_records_keep_up(arena, target, point):
+    """Everybody who waits for a result gets it, and it is that of a run that took place."""
+    worker, survivor = arena.worker().ready(), arena.worker().ready()
+    for kill in range(KILLS):
+        arena.arm(point)
+        sent = {f"{kill}-{i}": arena.send("tracked", f"{kill}-{i}", 0) for i in range(TASKS)}
+        stopped = arena.stopped_at(point)
+        struck = worker if worker.owns(stopped) else survivor
+        with ThreadPoolExecutor(TASKS) as pool:
+            waiting = {n: pool.submit(handle.get, 60) for n, handle in sent.items()}
+            _strike(arena, struck, target, stopped)
+            arena.release(point, stopped)
+            results = {n: one.result() for n, one in waiting.items()}
+        for n, pid in results.items():
+            assert pid in {mark.pid for mark in arena.runs(n)}, f"{n} has the result of a run that nobody made"
+            assert sent[n].state == "SUCCESS"
+        if target != "child":
+            struck.process.wait(30)
+            other = survivor if struck is worker else worker
+            worker, survivor = other, arena.worker().ready()
+    wait_for(lambda: all(q.ready == q.leased == q.scheduled == q.dead == 0 for q in _stats(arena)), 20)
 
 
 def _stats(arena):

@@ -220,7 +220,9 @@ class TestCommands:
 class TestTombstones:
     def test_all_are_gone_when_their_messages_are(self, broker: Broker, line: Line) -> None:
         inspects = require(broker, Inspects)
-        broker.enqueue([tracked(f"a{i}", "qa") for i in range(3)] + [tracked("b", "qb")] + [tracked("c", "qc")] + [tracked("d", "qd")])
+        broker.enqueue(
+            [tracked(f"a{i}", "qa") for i in range(3)] + [tracked("b", "qb")] + [Envelope("c", "qc", b"")] + [tracked("d", "qd")]
+        )
         for id in ("a0", "a1", "a2", "b", "c", "d"):
             assert inspects.cancel(id) == Cancelled.WAITING
         assert len(keys_like(line, "z:")) == 4 and line.call("SCARD", Keys("facets").root + b"tombs") == 4

@@ -214,12 +214,11 @@ class TestHostile:
     @pytest.mark.parametrize(
         "envelope",
         [
-            Envelope("a", "q", b"", priority=300),
             Envelope("a", "q", b"", expires=-1),
             Envelope("a", "q", b"", enqueued=1 << 70),
             Envelope("\ud800", "q", b""),
         ],
-        ids=["priority", "expires", "enqueued", "surrogate"],
+        ids=["expires", "enqueued", "surrogate"],
     )
     def test_what_cannot_be_packed_is_refused_before_anything_is_stored(self, broker: SQLiteBroker, envelope: Envelope) -> None:
         with pytest.raises(WireError):

@@ -80,8 +80,8 @@ class FaultyBroker(Broker):
     def resume(self, holder: str) -> list[Delivery]:
         return self._call("resume", lambda: self.inner.resume(holder))
 
-    def wait(self, queues: Sequence[str], timeout: float, stop: int | None = None) -> bool:
-        return self._call("wait", lambda: self.inner.wait(queues, timeout, stop))
+    def wait(self, queues: Sequence[str], timeout: float, stop: int | None = None, *, alone: bool = True) -> bool:
+        return self._call("wait", lambda: self.inner.wait(queues, timeout, stop, alone=alone))
 
     def renew(self, worker: str, ttl: float, about: bytes = b"") -> Renewed:
         return self._call("renew", lambda: self.inner.renew(worker, ttl, about))

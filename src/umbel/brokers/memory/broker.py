@@ -6,9 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ...broker import (
-    MAX_ENQUEUE,
     MAX_PROMOTE,
-    MAX_THEN,
     Blame,
     Broker,
     BrokerSettings,
@@ -25,23 +23,14 @@ from ...broker import (
     Verdict,
 )
 from ...clock import Clock
-from ...envelope import EXPLICIT, Delivery, Envelope, Extra, Receipt, pack
-from ...errors import Fenced, NotSupported, SequenceError
+from ...envelope import EXPLICIT, Delivery, Envelope, Receipt
+from ...errors import Fenced, SequenceError
+from ...intake import Intake
 from . import claim, depth, ending
 from .inspect import MemoryInspects
 from .remember import MemoryRemembers
 from .store import Holding, Lease, Store
 from .wait import Waiting
-
-_LACKED = {
-    Extra.LANE: Facet.LIMITS,
-    Extra.GROUP: Facet.LIMITS,
-    Extra.UNIQUE: Facet.LIMITS,
-    Extra.UNIQUE_UNTIL: Facet.LIMITS,
-    Extra.DEBOUNCE: Facet.LIMITS,
-    Extra.FLOW: Facet.JOINS,
-    Extra.NODE: Facet.JOINS,
-}
 
 
 class MemoryBroker(MemoryInspects, MemoryRemembers, Waiting, Broker):
@@ -51,6 +40,7 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, Waiting, Broker):
 
     def __init__(self, store: Store, settings: BrokerSettings, clock: Clock) -> None:
         self.store, self.settings, self.clock = store, settings, clock
+        self._intake = Intake(self.capabilities)
 
     @contextmanager
     def step(self) -> Iterator[int]:
@@ -71,9 +61,7 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, Waiting, Broker):
     # -- producing
 
     def enqueue(self, envelopes: Sequence[Envelope]) -> list[Receipted]:
-        if len(envelopes) > MAX_ENQUEUE:
-            raise ValueError(f"{len(envelopes)} envelopes in one enqueue, at most {MAX_ENQUEUE} are allowed: send them in several")
-        check(envelopes)
+        self._intake.enqueued(envelopes)
         with self.step() as now:
             return [self.accept(e, now) for e in envelopes]
 
@@ -98,9 +86,7 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, Waiting, Broker):
 
     def exchange(self, holder: str, seq: int, settles: Sequence[Settle], queues: Sequence[str], limit: int) -> Exchanged:
         for settle in settles:
-            if len(settle.then) > MAX_THEN:
-                raise ValueError(f"a settle that carries {len(settle.then)} envelopes, at most {MAX_THEN} are allowed")
-            check(settle.then)
+            self._intake.carried(settle)
         with self.step() as now:
             holding = self._fence(holder, now)
             if seq == holding.seq and seq > 0:
@@ -207,12 +193,3 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, Waiting, Broker):
                     self.store.records.dropped(envelope, "purged", b"", now)
             self.store.remove_waiting({id(row) for row in rows})
             return len(rows)
-
-
-def check(envelopes: Sequence[Envelope]) -> None:
-    """All of a call's envelopes can be stored; else the error, before anything is."""
-    for envelope in envelopes:
-        for tag in envelope.extras or ():
-            if tag in _LACKED:
-                raise NotSupported(f"the memory broker does not support '{_LACKED[Extra(tag)]}', which message {envelope.id!r} needs")
-        pack(envelope)

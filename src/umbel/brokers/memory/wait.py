@@ -20,9 +20,9 @@ class Waiting:
     store: Store
     clock: Clock
 
-    def wait(self, queues: Sequence[str], timeout: float, stop: int | None = None) -> bool:
-        wanted = set(queues)
-        answer = self.until(lambda: self._claimable(wanted) or None, lambda: self._seconds_to_due(wanted), min(timeout, WAIT_MAX), stop)
+    def wait(self, queues: Sequence[str], timeout: float, stop: int | None = None, *, alone: bool = True) -> bool:
+        wanted, span = set(queues), min(timeout, WAIT_MAX)
+        answer = self.until(lambda: self._claimable(wanted, alone) or None, lambda: self._seconds_to_due(wanted), span, stop)
         return answer is not None
 
     def until(self, fact: Callable[[], T | None], seconds: Callable[[], float | None], timeout: float, stop: int | None = None) -> T | None:
@@ -54,11 +54,18 @@ class Waiting:
             os.read(ear, 65536)
         return stop in heard
 
-    def _claimable(self, queues: set[str]) -> bool:
+    def _claimable(self, queues: set[str], alone: bool) -> bool:
         store, now = self.store, self.clock.now()
         open_queues = queues - store.paused
         due = store.next_due(open_queues)
-        return any(any(store.ready.get(queue, {}).values()) for queue in open_queues) or (due is not None and due <= now)
+        return any(self._has_for(queue, alone, now) for queue in open_queues) or (due is not None and due <= now)
+
+    def _has_for(self, queue: str, alone: bool, now: int) -> bool:
+        row = next(self.store.ready_rows(queue), None)
+        if row is None or alone:
+            return row is not None
+        envelope = row.read()
+        return envelope is None or not envelope.handed_alone or 0 < envelope.expires <= now
 
     def _seconds_to_due(self, queues: set[str]) -> float | None:
         due = self.store.next_due(queues - self.store.paused)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ...broker import (
-    MAX_ENQUEUE,
     WAIT_MAX,
     Blame,
     Broker,
@@ -28,12 +27,13 @@ from ...checkup import Finding
 from ...clock import Clock
 from ...envelope import Delivery, Envelope, Receipt
 from ...errors import BrokerError, Fenced, SequenceError, StoreUnusable
+from ...intake import Intake, queue_bytes
 from . import replies, scripts
 from .checkup import Patient, checkup
 from .connection import Address, Line
 from .durability import dangers, insist
 from .inspection import RedisInspects
-from .keys import Keys, queue_bytes
+from .keys import Keys
 from .remember import RedisRemembers
 from .runs import Argument, SettleArguments, field, outcome_arguments, runs
 from .waiting import Waiter
@@ -58,6 +58,7 @@ class RedisBroker(RedisInspects, RedisRemembers, Broker):
         address = self._address = Address(url, settings.app, settings.reply_timeout)
         self._line = Line(address)
         self._clock = clock
+        self._intake = Intake(self.capabilities)
         self._heard: dict[str, int] = {}
         """Worker to the number of the last command that it was told, with a reply that came."""
         self._waiter = Waiter(address, self._line, self._keys, clock)
@@ -102,12 +103,10 @@ class RedisBroker(RedisInspects, RedisRemembers, Broker):
     # -- producing
 
     def enqueue(self, envelopes: Sequence[Envelope]) -> list[Receipted]:
-        if len(envelopes) > MAX_ENQUEUE:
-            raise ValueError(f"{len(envelopes)} envelopes in one enqueue; {MAX_ENQUEUE} is the most")
-        line = self._open_line()
+        line, packed = self._open_line(), self._intake.enqueued(envelopes)
         if not envelopes:
             return []
-        keys, arguments = self._keys, runs(envelopes)
+        keys, arguments = self._keys, runs(envelopes, packed)
         answers = [Receipted(e.id) for e in envelopes]
         if arguments[2:4] == ["r", len(envelopes)]:  # one run, and all of it plain
             queue = queue_bytes(envelopes[0].queue)
@@ -139,7 +138,7 @@ class RedisBroker(RedisInspects, RedisRemembers, Broker):
     def exchange(self, holder: str, seq: int, settles: Sequence[Settle], queues: Sequence[str], limit: int) -> Exchanged:
         line, keys = self._open_line(), self._keys
         names = self._names(queues)
-        arguments = SettleArguments(holder, settles)
+        arguments = SettleArguments(holder, settles, self._intake)
         plain_at = 8 + len(names)
         answer = line.run(
             scripts.EXCHANGE_THEN if arguments.carries else scripts.EXCHANGE,
@@ -173,9 +172,9 @@ class RedisBroker(RedisInspects, RedisRemembers, Broker):
     def resume(self, holder: str) -> list[Delivery]:
         return replies.held(holder, self._open_line().call("HGETALL", self._keys.held(holder)))
 
-    def wait(self, queues: Sequence[str], timeout: float, stop: int | None = None) -> bool:
+    def wait(self, queues: Sequence[str], timeout: float, stop: int | None = None, *, alone: bool = True) -> bool:
         self._open_line()
-        return self._waiter.wait(self._names(queues), min(timeout, WAIT_MAX), stop)
+        return self._waiter.wait(self._names(queues), min(timeout, WAIT_MAX), stop, alone)
 
     def _names(self, queues: Sequence[str]) -> list[bytes]:
         # a consumer asks for the same queues all its life

@@ -8,10 +8,11 @@ from typing import Any
 
 from ...envelope import Envelope
 from ...facets import Cancelled, Inspects, Listed, Page, Place, WorkerSeen
+from ...intake import queue_bytes
 from . import replies, scripts
 from .browse import Browsing
 from .connection import Line
-from .keys import Keys, queue_bytes
+from .keys import Keys
 from .runs import stored_id
 from .scripts import Script
 
@@ -19,7 +20,7 @@ _BATCH = 1000
 """Dead letters named in one step."""
 _LOOK = 1000
 """Messages looked at in one step of a search."""
-_ROUNDS = 3
+_ROUNDS = 2
 """A message may move from where the search has yet to look to where it has been, so a search that finds nothing is made again."""
 
 

@@ -10,6 +10,7 @@ key (after the root)  type    what
 ``r:PRIORITY:QUEUE``  list    ready envelopes, packed; the next one to be claimed is at the left
 ``s:QUEUE``           zset    scheduled: serial number (6 bytes) and packed envelope, by due time
 ``t:QUEUE``           list    at most one token, which wakes one who waits
+``a:QUEUE``           list    the same, for one who holds nothing: what stands next is to be handed out alone
 ``workers``           zset    workers by the end of their lease
 ``about``             hash    worker to what it said of itself
 ``w:WORKER``          set     its holders
@@ -38,8 +39,6 @@ Room is kept for what is not here yet: lanes (``l:``), groups (``g:``), flows (`
 from __future__ import annotations
 
 _ESCAPES = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D"})
-# a leased message names its queue after one length byte
-_QUEUE_MAX = 255
 
 
 class Keys:
@@ -66,6 +65,9 @@ class Keys:
     def token(self, queue: bytes) -> bytes:
         return self.root + b"t:" + queue
 
+    def alone_token(self, queue: bytes) -> bytes:
+        return self.root + b"a:" + queue
+
     def queue_of_token(self, key: bytes) -> bytes:
         return key[len(self.root) + 2 :]
 
@@ -90,14 +92,3 @@ class Keys:
 
     def news(self, id: bytes) -> bytes:
         return self.root + b"n:" + id
-
-
-def queue_bytes(queue: str) -> bytes:
-    """A queue's name as stored. ``ValueError`` for one that cannot be: empty, over 255 bytes, or not UTF-8 text."""
-    try:
-        name = queue.encode()
-    except UnicodeEncodeError as exc:
-        raise ValueError(f"queue name {queue!r} is not text that UTF-8 can carry") from exc
-    if not 0 < len(name) <= _QUEUE_MAX:
-        raise ValueError(f"a queue's name must have 1 to {_QUEUE_MAX} bytes, {queue[:40]!r} has {len(name)}")
-    return name

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 COMMANDS = (
     # sent by this broker
-    *("evalsha", "script|load", "info", "time", "select", "client|setname", "blpop", "hgetall", "ping"),
+    *("evalsha", "script|load", "info", "time", "select", "client|setname", "blpop", "hgetall", "ping", "xread"),
     # called by its scripts
-    *("del", "unlink", "exists", "pexpire", "get", "incr", "incrby", "decrby"),
+    *("del", "unlink", "exists", "pexpire", "pttl", "get", "incr", "incrby", "decrby"),
     *("hdel", "hexists", "hget", "hincrby", "hlen", "hmget", "hset"),
     *("lindex", "llen", "lpop", "lpush", "lrange", "rpush"),
     *("sadd", "scard", "sismember", "smembers", "srem"),
-    *("zadd", "zcard", "zrange", "zrangebyscore", "zrem", "zremrangebyrank", "zremrangebyscore", "zscore"),
+    *("zadd", "zcard", "zcount", "zrange", "zrangebyscore", "zrem", "zremrangebyrank", "zremrangebyscore", "zrevrange", "zrevrank"),
+    *("zscore", "xadd"),
 )
 CLUSTER_COMMANDS = ("cluster|slots",)
 """In a cluster, these too."""

@@ -5,48 +5,28 @@ A run is a header (queue, priority, kind, count) and its envelopes: see ``lua/pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from ...broker import MAX_THEN, Settle
-from ...envelope import EXPLICIT, TRACKED, Envelope, Extra, Receipt, id_bytes, pack
-from ...errors import NotSupported, WireError
+from ...broker import Settle
+from ...envelope import EXPLICIT, TRACKED, Envelope, Receipt, id_bytes
+from ...errors import WireError
+from ...intake import Intake, queue_bytes
 from ...outcome import Dead, Done, Dropped, Outcome, Released, Retry
-from .keys import queue_bytes
 
 Argument = bytes | str | int
 
-_FACET_OF_EXTRA = {
-    Extra.LANE: "limits",
-    Extra.GROUP: "limits",
-    Extra.UNIQUE: "limits",
-    Extra.UNIQUE_UNTIL: "limits",
-    Extra.DEBOUNCE: "limits",
-    Extra.FLOW: "joins",
-    Extra.NODE: "joins",
-}
 
-
-def check_supported(envelope: Envelope) -> None:
-    """Raise ``NotSupported`` for an envelope that needs what this broker does not have."""
-    for tag in envelope.extras or ():
-        if tag in _FACET_OF_EXTRA:
-            raise NotSupported(f"the redis broker does not support '{_FACET_OF_EXTRA[Extra(tag)]}', which message {envelope.id} asks for")
-
-
-def runs(envelopes: Iterable[Envelope]) -> list[Argument]:
-    """Script arguments for new envelopes, in order. Raises ``NotSupported``, ``WireError``, ``ValueError`` for one that
-    cannot be stored."""
+def runs(envelopes: Sequence[Envelope], packed: Sequence[bytes]) -> list[Argument]:
+    """Script arguments for new envelopes and their packed forms, in order."""
     arguments: list[Argument] = []
     run: tuple[str, int, str] | None = None
     begun = 0
-    for e in envelopes:
-        if e.extras:
-            check_supported(e)
+    for e, form in zip(envelopes, packed, strict=True):
         kind = "m" if e.flags & TRACKED else "x" if e.flags & EXPLICIT else "s" if e.due > 0 or e.after > 0 else "r"
         if run != (e.queue, e.priority, kind):
             _end_run(arguments, begun, run)
             run = (e.queue, e.priority, kind)
-            arguments += (queue_bytes(e.queue), _priority(e), kind, 0)
+            arguments += (queue_bytes(e.queue), e.priority, kind, 0)
             begun = len(arguments)
         if kind == "x":
             arguments.append(_stored(e.id))
@@ -54,7 +34,7 @@ def runs(envelopes: Iterable[Envelope]) -> list[Argument]:
             arguments.append(int(bool(e.flags & EXPLICIT)))
         if kind != "r":
             arguments += (e.due, e.after)
-        arguments.append(pack(e))
+        arguments.append(form)
     _end_run(arguments, begun, run)
     return arguments
 
@@ -79,12 +59,6 @@ def _end_run(arguments: list[Argument], begun: int, run: tuple[str, int, str] | 
     """Write down how many envelopes stand since ``begun``."""
     if run is not None:
         arguments[begun - 1] = (len(arguments) - begun) // _WIDTHS[run[2]]
-
-
-def _priority(envelope: Envelope) -> int:
-    if not 0 <= envelope.priority <= 9:
-        raise ValueError(f"message {envelope.id} has priority {envelope.priority}; there are 0 to 9")
-    return envelope.priority
 
 
 def field(receipt: Receipt) -> str:
@@ -113,9 +87,10 @@ class SettleArguments:
     Receipts of another holder are absent, whatever they say: nothing of this holder's may be touched for them.
     """
 
-    __slots__ = ("carries", "order", "others", "plain")
+    __slots__ = ("_intake", "carries", "order", "others", "plain")
 
-    def __init__(self, holder: str, settles: Sequence[Settle]) -> None:
+    def __init__(self, holder: str, settles: Sequence[Settle], intake: Intake) -> None:
+        self._intake = intake
         self.plain: list[Argument] = []
         self.others: list[Argument] = []
         self.carries = False
@@ -140,9 +115,7 @@ class SettleArguments:
         self.order = "".join(letters)
 
     def _add_other(self, settle: Settle) -> None:
-        if len(settle.then) > MAX_THEN:
-            raise ValueError(f"a settle carries {len(settle.then)} envelopes; {MAX_THEN} is the most")
-        then = runs(settle.then)
+        then = runs(settle.then, self._intake.carried(settle))
         self.carries = self.carries or bool(then)
         self.others += (field(settle.receipt), *outcome_arguments(settle.outcome), len(then), *then)
 

@@ -34,12 +34,13 @@ class Waiter:
     def drop(self) -> None:
         self._line.drop()
 
-    def wait(self, queues: Sequence[bytes], timeout: float, stop: int | None) -> bool:
+    def wait(self, queues: Sequence[bytes], timeout: float, stop: int | None, alone: bool) -> bool:
+        tokens = [*map(self._keys.token, queues), *(map(self._keys.alone_token, queues) if alone else ())]
         deadline = self._clock.monotonic() + timeout
         while True:
             # A token may have been taken by someone who then claimed nothing, so the queues are asked as well. Nothing is
             # missed between the question and BLPOP: what comes in meanwhile leaves its token.
-            due = self._next_claimable(queues)
+            due = self._next_claimable(queues, alone)
             left = deadline - self._clock.monotonic()
             if due == 0 or left < _SHORTEST:
                 return due == 0
@@ -47,11 +48,12 @@ class Waiter:
             if not queues:
                 self._rest(span, stop)
                 return False
-            self._line.send("BLPOP", *map(self._keys.token, queues), f"{max(span, _SHORTEST):.3f}")
+            self._line.send("BLPOP", *tokens, f"{max(span, _SHORTEST):.3f}")
             if not self._answered(span, stop):
                 self._give_up(queues)
                 return False
-            if self._token():
+            token = self._ended()
+            if token is not None and (alone or self._is_mine(queues, self._keys.queue_of_token(token[0]))):
                 return True
 
     @staticmethod
@@ -61,6 +63,14 @@ class Waiter:
         if stop is not None:
             poll.register(stop, select.POLLIN)
         poll.poll(span * 1000)
+
+    def _is_mine(self, queues: Sequence[bytes], queue: bytes) -> bool:
+        """Is there something for one who holds deliveries already? If not, a token of ``queue`` is passed on to one who does not."""
+        if self._next_claimable(queues, False) == 0:
+            return True
+        if self._next_claimable([queue], True) == 0:
+            self._main.run(RING, 1, self._keys.root, queue, "a:")
+        return False
 
     def news(self, key: bytes, after: bytes, timeout: float) -> bytes | None:
         """Block until the stream ``key`` has an entry after the one called ``after``: its name, or None after ``timeout`` (s).
@@ -93,11 +103,8 @@ class Waiter:
         to 5 s, so each queue that has something gets its token again."""
         self._line.drop()
         for queue in queues:
-            if self._next_claimable([queue]) == 0:
-                self._main.run(RING, 1, self._keys.root, queue)
-
-    def _token(self) -> bool:
-        return self._ended() is not None
+            if self._next_claimable([queue], True) == 0:
+                self._main.run(RING, 1, self._keys.root, queue, "t:")
 
     def _ended(self) -> Any:
         """The reply to a blocking command."""
@@ -110,7 +117,7 @@ class Waiter:
             raise BrokerUnreachable(f"redis ended a wait: {reply}") from reply
         return reply
 
-    def _next_claimable(self, queues: Sequence[bytes]) -> float | None:
+    def _next_claimable(self, queues: Sequence[bytes], alone: bool) -> float | None:
         """Seconds until something is claimable; None if nothing is to be."""
-        ms = int(self._main.run(WAITING, 1, self._keys.root, *queues))
+        ms = int(self._main.run(WAITING, 1, self._keys.root, int(alone), *queues))
         return None if ms < 0 else ms / 1000

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...broker import BrokerSettings, Facet, Receipted
-from ...envelope import EXPLICIT, TRACKED, Envelope, Extra, pack
-from ...errors import NotSupported, WireError
+from ...broker import BrokerSettings, Receipted
+from ...envelope import EXPLICIT, TRACKED, Envelope
 from . import records
 from .statements import SQL
 from .store import Store
 
-_LACKED = {
-    Extra.LANE: Facet.LIMITS,
-    Extra.GROUP: Facet.LIMITS,
-    Extra.UNIQUE: Facet.LIMITS,
-    Extra.UNIQUE_UNTIL: Facet.LIMITS,
-    Extra.DEBOUNCE: Facet.LIMITS,
-    Extra.FLOW: Facet.JOINS,
-    Extra.NODE: Facet.JOINS,
-}
 FAR = 1 << 60
 """A time that never comes and fits into SQLite's integers with room to add to."""
 _SPECIAL = EXPLICIT | TRACKED
@@ -32,20 +21,6 @@ class Prepared(NamedTuple):
 
     envelope: Envelope
     data: bytes
-
-
-def prepare(envelopes: Sequence[Envelope]) -> list[Prepared]:
-    """Raises ``NotSupported`` or ``WireError`` if one of them cannot be stored."""
-    prepared = []
-    for envelope in envelopes:
-        for tag in envelope.extras or ():
-            if tag in _LACKED:
-                raise NotSupported(f"the sqlite broker does not support '{_LACKED[Extra(tag)]}', which message {envelope.id!r} needs")
-        try:
-            prepared.append(Prepared(envelope, pack(envelope)))
-        except (struct.error, UnicodeEncodeError, OverflowError) as exc:
-            raise WireError(f"message {envelope.id!r} cannot be packed: {exc}") from exc
-    return prepared
 
 
 def accept(store: Store, settings: BrokerSettings, prepared: Sequence[Prepared], now: int) -> list[Receipted]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...broker import (
-    MAX_ENQUEUE,
-    MAX_THEN,
     Blame,
     Broker,
     BrokerSettings,
@@ -24,8 +22,9 @@ from ...broker import (
 from ...checkup import Finding
 from ...clock import Clock
 from ...envelope import Delivery, Envelope, Receipt
+from ...intake import Intake
 from . import exchange, leases, maintenance
-from .accept import Prepared, accept, prepare
+from .accept import Prepared, accept
 from .address import Address
 from .checkup import checkup
 from .claim import Claim
@@ -43,6 +42,7 @@ class SQLiteBroker(SQLiteInspects, SQLiteRemembers, Broker):
     def __init__(self, address: Address, settings: BrokerSettings, clock: Clock) -> None:
         self.settings, self.clock = settings, clock
         self.store = Store(address, clock)
+        self._intake = Intake(self.capabilities)
         self.waiter = Waiter(self.store)
 
     def open(self) -> None:
@@ -67,9 +67,7 @@ class SQLiteBroker(SQLiteInspects, SQLiteRemembers, Broker):
     # -- producing
 
     def enqueue(self, envelopes: Sequence[Envelope]) -> list[Receipted]:
-        if len(envelopes) > MAX_ENQUEUE:
-            raise ValueError(f"{len(envelopes)} envelopes in one enqueue, at most {MAX_ENQUEUE} are allowed: send them in several")
-        prepared = prepare(envelopes)
+        prepared = list(map(Prepared, envelopes, self._intake.enqueued(envelopes)))
         if not prepared:
             return []
         return self.store.write(lambda now: accept(self.store, self.settings, prepared, now), _bytes(prepared))
@@ -80,7 +78,7 @@ class SQLiteBroker(SQLiteInspects, SQLiteRemembers, Broker):
         self.store.write(lambda now: leases.admit(self.store, worker, holder, now))
 
     def exchange(self, holder: str, seq: int, settles: Sequence[Settle], queues: Sequence[str], limit: int) -> Exchanged:
-        carried = {index: _carried(settle) for index, settle in enumerate(settles) if settle.then}
+        carried = {index: self._carried(settle) for index, settle in enumerate(settles) if settle.then}
         adds = sum(map(_bytes, carried.values()))
         return self.store.write(lambda now: self._exchange(holder, seq, settles, carried, queues, limit, now), adds)
 
@@ -105,6 +103,9 @@ class SQLiteBroker(SQLiteInspects, SQLiteRemembers, Broker):
         exchange.note(self.store, holder, seq, verdicts)
         return Exchanged(verdicts, claim.deliveries, next_due, dropped, now)
 
+    def _carried(self, settle: Settle) -> list[Prepared]:
+        return list(map(Prepared, settle.then, self._intake.carried(settle)))
+
     def resume(self, holder: str) -> list[Delivery]:
         def look(_: int) -> list[Delivery]:
             id = leases.holder_id(self.store, holder)
@@ -112,8 +113,8 @@ class SQLiteBroker(SQLiteInspects, SQLiteRemembers, Broker):
 
         return self.store.read(look)
 
-    def wait(self, queues: Sequence[str], timeout: float, stop: int | None = None) -> bool:
-        return self.waiter.wait(queues, timeout, stop)
+    def wait(self, queues: Sequence[str], timeout: float, stop: int | None = None, *, alone: bool = True) -> bool:
+        return self.waiter.wait(queues, timeout, stop, alone)
 
     # -- supervising
 
@@ -140,12 +141,6 @@ class SQLiteBroker(SQLiteInspects, SQLiteRemembers, Broker):
 
     def purge(self, queue: str) -> int:
         return maintenance.purge(self.store, queue)
-
-
-def _carried(settle: Settle) -> list[Prepared]:
-    if len(settle.then) > MAX_THEN:
-        raise ValueError(f"a settle that carries {len(settle.then)} envelopes, at most {MAX_THEN} are allowed")
-    return prepare(settle.then)
 
 
 def _bytes(prepared: Sequence[Prepared]) -> int:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ...broker import WAIT_MAX
+from ...errors import WireError
+from .rows import read
 from .statements import SQL
 from .store import Store
 
@@ -38,9 +40,9 @@ class Waiter:
             self._watch.close()
             self._watch = None
 
-    def wait(self, queues: Sequence[str], timeout: float, stop: int | None) -> bool:
+    def wait(self, queues: Sequence[str], timeout: float, stop: int | None, alone: bool = True) -> bool:
         """See ``Broker.wait``."""
-        return self.until(lambda now: claimable(self._store, queues, now), min(timeout, WAIT_MAX), stop) is not None
+        return self.until(lambda now: claimable(self._store, queues, now, alone), min(timeout, WAIT_MAX), stop) is not None
 
     def until(self, look: Look[T], timeout: float, stop: int | None = None) -> T | None:
         """The first fact that ``look`` finds, or None after ``timeout`` seconds or when ``stop`` became readable."""
@@ -89,14 +91,14 @@ def _readable(fd: int) -> bool:
     return bool(poll.poll(0))
 
 
-def claimable(store: Store, queues: Sequence[str], now: int) -> tuple[bool | None, float | None]:
+def claimable(store: Store, queues: Sequence[str], now: int, alone: bool = True) -> tuple[bool | None, float | None]:
     """Has one of ``queues``, not paused, a message that is ready or due? And the seconds until the next one is due."""
     execute, soonest = store.connection.execute, None
     for queue in queues:
         found = execute(SQL["queue_by_name"], (queue,)).fetchone()
         if found is None or found[1]:
             continue
-        if execute(SQL["any_ready"], (found[0],)).fetchone():
+        if execute(SQL["any_ready"], (found[0],)).fetchone() if alone else _is_for_all(store, found[0], now):
             return True, None
         due = execute(SQL["next_due"], (found[0],)).fetchone()
         if due and (soonest is None or due[0] < soonest):
@@ -104,3 +106,15 @@ def claimable(store: Store, queues: Sequence[str], now: int) -> tuple[bool | Non
     if soonest is None:
         return None, None
     return (True, None) if soonest <= now else (None, (soonest - now) / 1000)
+
+
+def _is_for_all(store: Store, queue: int, now: int) -> bool:
+    """Is the next ready message one that is dropped, or given to a holder that holds others?"""
+    row = store.connection.execute(SQL["ready"], (queue, 1)).fetchone()
+    if row is None:
+        return False
+    _, _, expires, handed, _, data = row
+    try:
+        return not read(data, "", handed).handed_alone or 0 < expires <= now
+    except WireError:
+        return True

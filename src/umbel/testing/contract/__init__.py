@@ -18,7 +18,7 @@ not skipped: those tests then assert that it is refused. pytest shows values in 
 """
 
 from .claiming import TestExpiry, TestHandedAlone, TestOrder, TestScheduled, TestUnreadable
-from .enqueue import TestEnqueue, TestExplicitIds, TestHostile, TestOpen, TestWhatTheBrokerLacks
+from .enqueue import TestEnqueue, TestExplicitIds, TestHostile, TestOpen, TestUnfit, TestWhatTheBrokerLacks
 from .exchange import TestAdmit, TestFence, TestOutcomes, TestSequence, TestVerdicts
 from .harness import Harness
 from .inspects import TestBrowse, TestCancel, TestDeadLetters, TestFind, TestPause, TestWorkers
@@ -29,7 +29,7 @@ from .remembers import TestAwaitRecord, TestKeeping, TestManyRecords, TestRecord
 from .repeats import TestRepeating
 from .tombstones import TestManyDeadLetters, TestTombstones
 from .tracked import TestTrackedMachine
-from .waiting import TestWait, TestWaitAndPause
+from .waiting import TestWait, TestWaitAndPause, TestWaitWithFullHands
 
 __all__ = [
     "Harness",
@@ -70,10 +70,12 @@ __all__ = [
     "TestStats",
     "TestTombstones",
     "TestTrackedMachine",
+    "TestUnfit",
     "TestUnreadable",
     "TestVerdicts",
     "TestWait",
     "TestWaitAndPause",
+    "TestWaitWithFullHands",
     "TestWhatTheBrokerLacks",
     "TestWhoWaits",
     "TestWorkers",

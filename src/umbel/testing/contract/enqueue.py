@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 
-from ...broker import MAX_ENQUEUE, Receipted, Settle, Verdict
+from ...broker import MAX_ENQUEUE, MAX_THEN, Receipted, Settle, Verdict
 from ...envelope import EXPLICIT, Envelope, Extra
 from ...errors import NotSupported, WireError
 from ...outcome import Done
@@ -105,6 +108,48 @@ class TestEnqueue:
         broker.enqueue([envelope(due=now + 10, after=500_000), envelope(due=now + 600_000, after=10)])
         next_due = Hand(broker).exchange((), ["q"], 0).next_due
         assert next_due is not None and 400_000 < next_due <= 500_000
+
+
+UNFIT: dict[str, dict[str, Any]] = {
+    "priority below": {"priority": -1},
+    "priority above": {"priority": 10},
+    "a queue without a name": {"queue": ""},
+    "too long a name": {"queue": "é" * 128},
+    "a name that is no text": {"queue": "\ud800"},
+    "a negative time": {"expires": -1},
+    "a time beyond all": {"enqueued": 1 << 64},
+    "an id that is no text": {"id": "\ud800"},
+    "an empty id": {"id": ""},
+}
+
+
+class TestUnfit:
+    """What no broker takes, it refuses before it does anything."""
+
+    @pytest.mark.parametrize("fields", list(UNFIT.values()), ids=list(UNFIT))
+    def test_refused_alike(self, harness: Harness, fields: dict[str, Any]) -> None:
+        broker = harness.broker()
+        unfit = msgspec.structs.replace(envelope("unfit"), **fields)
+        with pytest.raises(ValueError if {"priority", "queue"} & fields.keys() else WireError):
+            broker.enqueue([envelope("a"), unfit])
+        assert counts(broker) == (0, 0, 0, 0)
+        broker.enqueue([envelope("a")])
+        hand = Hand(broker)
+        held = hand.claim_one()
+        with pytest.raises((ValueError, WireError)):
+            hand.exchange([Settle(held.receipt, Done(), (envelope("b"), unfit))])
+        assert counts(broker) == (0, 0, 1, 0)
+        assert hand.done(held) == [Verdict.WON]
+
+    def test_a_settle_carries_so_many_and_not_one_more(self, harness: Harness) -> None:
+        broker = harness.broker()
+        broker.enqueue([envelope()])
+        hand = Hand(broker)
+        held, sent = hand.claim_one(), several(MAX_THEN + 1)
+        with pytest.raises(ValueError):
+            hand.exchange([Settle(held.receipt, Done(), tuple(sent))])
+        assert hand.settle(held, Done(), *sent[:MAX_THEN]) == Verdict.WON
+        assert counts(broker) == (MAX_THEN, 0, 0, 0)
 
 
 class TestExplicitIds:

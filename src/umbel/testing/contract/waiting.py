@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from ...broker import WAIT_MAX, Broker, Settle
+from ...envelope import LOST_DEAD, Envelope
 from ...facets import Inspects, require
 from ...outcome import Done, Retry
 from .harness import Hand, Harness, envelope, in_thread, needs, several, timed
@@ -197,3 +198,62 @@ class TestWaitAndPause:
         join = waiting(live_harness)
         inspects.resume_queue("q")
         assert_woken(join)
+
+
+class TestWaitWithFullHands:
+    """One who holds deliveries does not get what is handed out alone: nobody wakes him for it, and nothing else is kept from him."""
+
+    def holding(self, harness: Harness, *next_ones: Envelope) -> Hand:
+        """One who holds a delivery, and claimed in vain while those stand there."""
+        hand = Hand(harness.broker())
+        hand.broker.enqueue([envelope("held"), *next_ones])
+        assert [d.envelope.id for d in hand.claim(1)] == ["held"]
+        assert hand.ids(1) == []
+        return hand
+
+    def test_what_goes_out_alone_is_not_for_him_and_he_does_not_spin(self, live_harness: Harness) -> None:
+        hand = self.holding(live_harness, envelope("alone", flags=LOST_DEAD), envelope("behind"))
+        for _ in range(3):
+            answer, took = timed(lambda: hand.broker.wait(["q"], 0.15, alone=False))
+            assert not answer and took >= 0.14
+            assert hand.ids(1) == []
+        assert hand.broker.wait(["q"], 0), "with empty hands it is"
+
+    def test_but_for_another_one_who_waits(self, live_harness: Harness) -> None:
+        hand = self.holding(live_harness)
+        first = in_thread(live_harness, lambda broker: broker.wait(["q"], 0.5, alone=False))  # whoever waits longest is woken first
+        time.sleep(SETTLE_IN)
+        join = waiting(live_harness)
+        live_harness.broker().enqueue([envelope("alone", flags=LOST_DEAD)])
+        assert_woken(join)
+        assert not first()
+        assert hand.ids(1) == []
+
+    def test_passed_on_to_one_who_comes_later(self, live_harness: Harness) -> None:
+        hand = self.holding(live_harness, envelope("alone", flags=LOST_DEAD))
+        assert not hand.broker.wait(["q"], 0.1, alone=False)
+        assert_woken(waiting(live_harness))
+
+    def test_what_stands_behind_is_his_once_somebody_took_it(self, live_harness: Harness) -> None:
+        hand = self.holding(live_harness, envelope("alone", flags=LOST_DEAD), envelope("behind"))
+        join = in_thread(live_harness, lambda broker: timed(lambda: broker.wait(["q"], WAIT_MAX, alone=False)))
+        time.sleep(SETTLE_IN)
+        assert Hand(live_harness.broker(), "w2.a", "w2").ids(5) == ["alone"]
+        assert_woken(join)
+        assert hand.ids(5) == ["behind"]
+
+    @pytest.mark.parametrize("queue", ["q", "r"])
+    def test_what_is_more_urgent_or_stands_elsewhere_is_his(self, live_harness: Harness, queue: str) -> None:
+        hand = self.holding(live_harness, envelope("alone", flags=LOST_DEAD))
+        join = in_thread(live_harness, lambda broker: timed(lambda: broker.wait(["q", "r"], WAIT_MAX, alone=False)))
+        time.sleep(SETTLE_IN)
+        live_harness.broker().enqueue([envelope("urgent", queue, priority=9)])
+        assert_woken(join)
+        assert hand.ids(5, "q", "r") == ["urgent"]
+
+    def test_one_that_will_be_dropped_is_in_nobodys_way(self, live_harness: Harness) -> None:
+        hand = self.holding(live_harness)
+        hand.broker.enqueue([envelope("alone", flags=LOST_DEAD, expires=hand.broker.ping() + 1), envelope("behind")])
+        live_harness.advance(2)
+        assert hand.broker.wait(["q"], WAIT_MAX, alone=False)
+        assert hand.ids(5) == ["behind"]

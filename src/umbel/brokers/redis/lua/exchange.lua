@@ -5,7 +5,7 @@
 --       7 the caller's order of its settles: p plain, o other, f of another holder; '' for all of them plain
 --       8 … queues to claim from, in order · plain settles: fields of deliveries that are done, without a result ·
 --       other settles: field, kind, a, b, number of `then` arguments, those (see parts/outcome.lua, parts/accept.lua)
--- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE queues ids serial paused tombs z:QUEUE dead died buried
+-- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE a:QUEUE queues ids serial paused tombs z:QUEUE dead died buried
 --                 deadsize recorded m:ID n:ID
 -- Returns {'FENCED'} not admitted · {'LATE'} lease ended · {'SEQUENCE', last} ·
 --         {'OK', verdicts (w won, s superseded, a absent; in the caller's order), next due in ms or -1, now,
@@ -124,6 +124,8 @@ end
 
 local hold, values, drops, over = {}, {}, 0, false
 local receipts = ARGV[1] .. ':'
+-- Is what stands next to be handed out alone, and this holder has something in hand?
+local barred = false
 local holder, tombs, graves = string.sub(held, #root + 3), false, nil
 
 local function hand_out(prefix, m, special)
@@ -178,7 +180,7 @@ local function claim_list(key, head, queue, prefix)
         local rest = {}
         for j = #batch, i + (given and 1 or 0), -1 do rest[#rest + 1] = batch[j] end
         if #rest > 0 then redis.call('LPUSH', key, unpack(rest)) end
-        over = given
+        over, barred = given, not given
         return true
       end
     end
@@ -201,6 +203,7 @@ end
 local function claim_queue(queue)
   local keys, prefix = keys_of(queue), string.char(#queue) .. queue
   local stopped = false
+  barred = false
   graves = tombs and redis.call('SISMEMBER', root .. 'tombs', queue) == 1 and root .. 'z:' .. queue or nil
   -- Nearly all stand in one list, or nothing stands in any.
   local lists = redis.call('EXISTS', unpack(keys))
@@ -215,9 +218,9 @@ local function claim_queue(queue)
   if graves and redis.call('EXISTS', graves) == 0 then redis.call('SREM', root .. 'tombs', queue) end
   -- Whoever leaves something behind wakes the next one; whoever leaves nothing takes the token with him.
   if stopped and redis.call('EXISTS', unpack(keys)) > 0 then
-    ring(root, queue)
+    ring(root, queue, barred and 'a:' or nil)
   elseif not stopped then
-    redis.call('DEL', root .. 't:' .. queue)
+    redis.call('DEL', root .. 't:' .. queue, root .. 'a:' .. queue)
   end
 end
 

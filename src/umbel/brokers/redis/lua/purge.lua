@@ -1,7 +1,7 @@
 -- Remove what is ready or scheduled in a queue: all of it, or, where tracked messages have ever been, some of it.
 -- KEYS  1 root
 -- ARGV  1 queue · 2 most messages to look at
--- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE z:QUEUE · recorded tombs (sets) · m:ID n:ID
+-- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE a:QUEUE z:QUEUE · recorded tombs (sets) · m:ID n:ID
 -- Returns {how many, how many are left}; cancelled ones were gone already and are not counted.
 -- Cost: O(1) for a queue without tracked messages, the memory is freed in the background; else O(messages looked at).
 -- @include clock route record
@@ -45,7 +45,7 @@ else
   redis.call('UNLINK', unpack(keys))
 end
 if left == 0 then
-  redis.call('UNLINK', graves, root .. 't:' .. queue)
+  redis.call('UNLINK', graves, root .. 't:' .. queue, root .. 'a:' .. queue)
   redis.call('SREM', root .. 'tombs', queue)
 end
 return {count, left}

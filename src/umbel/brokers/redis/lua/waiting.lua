@@ -1,17 +1,34 @@
 -- May something be claimable in these queues?
 -- KEYS  1 root
--- ARGV  queues
--- Made from root: r:PRIORITY:QUEUE (list) · s:QUEUE (zset) · paused (set)
+-- ARGV  1 '1' for one with empty hands, else a queue whose next message is to be handed out alone has nothing ready ·
+--       2 … queues
+-- Made from root: r:PRIORITY:QUEUE (list) · s:QUEUE z:QUEUE (zsets) · paused (set)
 -- Returns 0 if a queue that is not paused has something ready or due, else the ms until it has, or -1. Writes nothing.
 -- Cost: O(queues).
--- @include clock
+-- @include clock route
 local root, now, soonest = KEYS[1], server_now(), -1
 local paused = redis.call('EXISTS', root .. 'paused') == 1
-for _, queue in ipairs(ARGV) do
+
+-- Would the next message be dropped, or given to one whose hands are full?
+local function is_for_all(keys, queue)
+  for _, key in ipairs(keys) do
+    local m = redis.call('LINDEX', key, 0)
+    if m then
+      local flags = readable(m)
+      if not flags or bit.band(flags, HANDED_ALONE) == 0 then return true end
+      local expires = struct.unpack('>I8', m, 26)
+      return expires > 0 and expires <= now or redis.call('ZSCORE', root .. 'z:' .. queue, id_of(m)) ~= false
+    end
+  end
+  return false
+end
+
+for at = 2, #ARGV do
+  local queue = ARGV[at]
   if not (paused and redis.call('SISMEMBER', root .. 'paused', queue) == 1) then
     local keys = {}
-    for priority = 0, 9 do keys[#keys + 1] = root .. 'r:' .. priority .. ':' .. queue end
-    if redis.call('EXISTS', unpack(keys)) > 0 then return 0 end
+    for priority = 9, 0, -1 do keys[#keys + 1] = root .. 'r:' .. priority .. ':' .. queue end
+    if redis.call('EXISTS', unpack(keys)) > 0 and (ARGV[1] == '1' or is_for_all(keys, queue)) then return 0 end
     local first = redis.call('ZRANGE', root .. 's:' .. queue, 0, 0, 'WITHSCORES')
     if first[2] then
       local left = math.max(tonumber(first[2]) - now, 0)
