@@ -177,6 +177,9 @@ class Child:
         self.slot.end()
         self.settler.add(delivery.receipt, outcome, ended)
         self.claimer.ran(name, ended - began)
+        if self.soft.struck:
+            self.soft.struck = 0
+            self.teller.timed_out(name, delivery)
         self.teller.ended(name, delivery, outcome, ended - began)
         if isinstance(outcome, Retry):
             reach("child.retrying")
