@@ -38,10 +38,12 @@ def test_a_childs_death_is_told_with_the_message_that_it_ran(arena):
     assert worker.stop() == 0
 
 
-def test_a_hard_limit_is_told(sqlite_arena):
+@pytest.mark.parametrize(("task", "kind"), [("catastrophe", "hard"), ("soft", "soft"), ("soft_async", "soft")])
+def test_a_limit_is_told(sqlite_arena, task, kind):
     _worker(sqlite_arena)
-    sqlite_arena.send("catastrophe", "c")
-    wait_for(lambda: _told(sqlite_arena, "TaskTimedOut"), 20)
+    sqlite_arena.send(task, "t")
+    (mark,) = wait_for(lambda: _told(sqlite_arena, "TaskTimedOut"), 20)
+    assert mark.kind == kind
 
 
 def test_a_subscriber_that_ends_its_process_is_replaced(sqlite_arena):

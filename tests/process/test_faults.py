@@ -103,10 +103,11 @@ def test_coroutines_run(arena):
 def test_a_stopped_worker_that_wakes_after_its_lease_is_fenced(sqlite_arena):
     arena = sqlite_arena
     zombie = arena.worker(concurrency=1).ready()
-    result = arena.send("tracked", "z", 1.0)
+    result = arena.send("tracked", "z", 2.0)
     wait_for(lambda: arena.runs("z", "begin"))
-    arena.worker(concurrency=1).ready()
     _stop_outside_of_the_store(arena, zombie)
+    assert not arena.runs("z", "run"), "it had ended before: nothing is proved"
+    arena.worker(concurrency=1).ready()
     wait_for(lambda: len(arena.runs("z", "run")) == 1, 30)
     second = arena.runs("z", "run")[0].pid
     os.killpg(zombie.pid, signal.SIGCONT)

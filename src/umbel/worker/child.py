@@ -184,6 +184,9 @@ class Child:
         self.slot.end()
         self.settler.add(delivery.receipt, outcome, ended)
         self.claimer.ran(name, ended - began)
+        if self.soft.struck:
+            self.soft.struck = 0
+            self.teller.timed_out(name, delivery)
         if self.teller.heard:
             self.teller.ended(name, delivery, outcome, ended - began)
         if isinstance(outcome, Retry):

@@ -32,11 +32,13 @@ def _is_swallowed(frame: FrameType | None) -> bool:
 class SoftLimit:
     """One per child; its handler runs on the main thread, like the tasks."""
 
-    __slots__ = ("_armed", "_coroutine", "_fired", "_loop", "_slot")
+    __slots__ = ("_armed", "_coroutine", "_fired", "_loop", "_slot", "struck")
 
     def __init__(self, slot: ChildSlot) -> None:
         self._slot = slot
         self._armed = 0
+        self.struck = 0
+        """The last run in which the limit was raised, for whoever tells of it and then sets 0."""
         self._fired: SoftTimeLimitExceeded | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._coroutine: asyncio.Task[Any] | None = None
@@ -52,6 +54,8 @@ class SoftLimit:
         self._armed = 0
         self._slot.soft_is_done(armed)
         error = self._error()
+        if not isinstance(error, TaskInterrupted):
+            self.struck = armed
         if self._coroutine is None or self._loop is None:
             raise error
         # A coroutine is cancelled by its loop: raising here would tear the loop itself

@@ -19,6 +19,7 @@ from ..events import (
     TaskRetried,
     TaskStarted,
     TaskSucceeded,
+    TaskTimedOut,
 )
 from ..outcome import Dead, Done, Dropped, Outcome, Retry
 
@@ -59,6 +60,13 @@ class Teller:
                 self._events.emit(TaskSucceeded(id=e.id, task=name, queue=e.queue, attempt=e.attempt, runtime=span))
         else:
             self._emit_other(name, delivery, outcome, span)
+
+    def timed_out(self, name: str, delivery: Delivery) -> None:
+        """The soft limit was raised in a run, whatever the task made of it."""
+        e = delivery.envelope
+        log.warning("%s[%s] was told that its soft time limit is over", name, e.id)
+        if self._events.wanted(TaskTimedOut):
+            self._events.emit(TaskTimedOut(id=e.id, task=name, queue=e.queue, kind="soft"))
 
     def reconnected(self, away: float) -> None:
         """The broker answers again after ``away`` seconds."""
