@@ -11,7 +11,7 @@
 --         {'OK', verdicts (w won, s superseded, a absent; in the caller's order), next due in ms or -1, now,
 --          dropped (id, queue, reason …), deliveries (as kept: queue, envelope), their indexes (only when repeated)}
 -- Cost: O(settles + claimed), at most 1,000 promoted and 1,000 dropped. Runs over `maxmemory`, unless it carries `then`.
--- @include clock route record ring place bury accept outcome promote holder
+-- @include clock route record ring place front bury accept outcome promote holder
 local root, held, taken = KEYS[1], KEYS[3], KEYS[4]
 local seq, limit, dedupe_ms, record_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local plain_at, other_at, order = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
@@ -76,7 +76,7 @@ local function settle_plain()
       verdicts[#verdicts + 1] = value and 'w' or missing(ARGV[from + i - 1])
       if value and recorded then
         local _, m = queue_and_message(value)
-        if is_tracked(m) then records().finish(root, now, m, SUCCESS, '', '') end
+        if is_tracked(m) then records().finish(root, now, m, records().SUCCESS, '', '') end
       end
     end
     redis.call('HDEL', held, unpack(ARGV, from, to))
@@ -150,7 +150,7 @@ local function refusal(queue, m)
   -- Whoever cancelled it has written its record.
   if graves and redis.call('ZREM', graves, id_of(m)) == 1 then return 'cancelled' end
   if expires > 0 and expires <= now then
-    if is_tracked(m) then records().finish(root, now, m, EXPIRED, 'expired', '') end
+    if is_tracked(m) then records().finish(root, now, m, records().EXPIRED, 'expired', '') end
     return 'expired'
   end
   return nil, bit.band(flags, SPECIAL)

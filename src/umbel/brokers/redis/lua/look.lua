@@ -7,7 +7,7 @@ redis.call('HDEL', KEYS[2], '') -- the first write, and one that is never refuse
 local state = redis.call('HGET', KEYS[2], 's')
 if not state then
   -- It may be begun while it is waited for. Nothing stays if it is not.
-  local stays = tonumber(ARGV[1]) + NEWS_MS
+  local stays = tonumber(ARGV[1]) + records().NEWS_MS
   redis.call('HSET', KEYS[2], 'w', '1')
   if redis.call('PTTL', KEYS[2]) < stays then redis.call('PEXPIRE', KEYS[2], records().whole(stays)) end
 elseif not records().is_final(state) then

@@ -15,7 +15,7 @@ end
 
 local function purged(m)
   if redis.call('ZREM', graves, id_of(m)) == 1 then return end
-  if is_tracked(m) and readable(m) then records().finish(root, now, m, REVOKED, 'purged', '') end
+  if is_tracked(m) and readable(m) then records().finish(root, now, m, records().REVOKED, 'purged', '') end
   count = count + 1
 end
 

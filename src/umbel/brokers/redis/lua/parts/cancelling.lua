@@ -1,4 +1,4 @@
--- Cancelling, by where the message stands. Needs: route, record, place.
+-- Cancelling, by where the message stands. Needs: route, record, place, front.
 
 -- It stands ready, where removing it would mean reading the whole list: whoever claims next leaves it out, and counts it.
 local function cancel_ready(root, now, queue, id)
@@ -21,5 +21,5 @@ end
 
 -- Its record says so at once. Only for one that was waiting.
 local function cancelled_record(root, now, m)
-  if is_tracked(m) then records().finish(root, now, m, REVOKED, 'cancelled', '') end
+  if is_tracked(m) then records().finish(root, now, m, records().REVOKED, 'cancelled', '') end
 end

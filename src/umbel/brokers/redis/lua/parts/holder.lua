@@ -1,4 +1,4 @@
--- A holder's hands: the hash h:HOLDER. Needs: place.
+-- A holder's hands: the hash h:HOLDER. Needs: place, front.
 -- Fields: w its worker, s its last sequence number, v that exchange's verdicts, d what it dropped (if anything), m once it
 -- was handed a tracked message, and one field `sequence:index` for each delivery.
 

@@ -1,15 +1,15 @@
--- Apply an outcome to a message that has left its holder's hands. Needs: route, record, place, bury.
+-- Apply an outcome to a message that has left its holder's hands. Needs: route, record, place, front, bury.
 -- kind, a, b:  D done · V done (result) · X dropped (reason, error) · B dead (reason, error) · R retry (after ms, error) ·
 --              F released (after ms, '1' if parked)
 -- Answers with the reason if the message went another way than the outcome says.
 local function apply_outcome(root, now, queue, m, kind, a, b)
   local recorded = is_tracked(m)
   if kind == 'D' or kind == 'V' then
-    if recorded then records().finish(root, now, m, SUCCESS, '', '', kind == 'V' and a or nil) end
+    if recorded then records().finish(root, now, m, records().SUCCESS, '', '', kind == 'V' and a or nil) end
     return nil
   end
   if kind == 'X' then
-    if recorded then records().finish(root, now, m, a == 'expired' and EXPIRED or REVOKED, a, b) end
+    if recorded then records().finish(root, now, m, a == 'expired' and records().EXPIRED or records().REVOKED, a, b) end
     return nil
   end
   if kind == 'B' then
@@ -17,7 +17,7 @@ local function apply_outcome(root, now, queue, m, kind, a, b)
     return nil
   end
   if bit.band(struct.unpack('>H', m, 3), CANCELLED) ~= 0 then
-    if recorded then records().finish(root, now, m, REVOKED, 'cancelled', '') end
+    if recorded then records().finish(root, now, m, records().REVOKED, 'cancelled', '') end
     return 'cancelled'
   end
   local due = now + tonumber(a)

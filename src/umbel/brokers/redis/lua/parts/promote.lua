@@ -1,4 +1,4 @@
--- Move what is due in a queue's schedule behind what is ready there. Needs: route, record, place.
+-- Move what is due in a queue's schedule behind what is ready there. Needs: route, record, place, front.
 -- At most `budget` messages; answers with how many left the schedule, how many of them became ready, and the time of the
 -- next one (nil: none). Those that expired while they waited are noted in `dropped` instead.
 local function promote(root, now, queue, budget, dropped)
