@@ -18,6 +18,8 @@ PYTHON ?= $(call find-python,3.11 3.12 3.13 3.14)
 OTHER_PYTHONS ?= 3.12 3.13
 BROKER ?=
 KILLS ?= 100
+# Cells of the kill matrix that run at once: they mostly wait for leases.
+JOBS ?= 4
 ARGS ?=
 
 SOURCES := pyproject.toml README.md LICENSE $(shell find src -type f -not -name '*.pyc')
@@ -86,7 +88,7 @@ test-on-%: .venv-test/%/.installed
 	UMBEL_TEST=wheel .venv-test/$*/bin/python -m pytest $(ARGS) tests/unit tests/brokers
 
 chaos: .venv-test/main/.installed
-	UMBEL_KILLS=$(KILLS) $(ON_WHEEL) -m pytest -m chaos --timeout 7200 $(ARGS) tests/process
+	UMBEL_KILLS=$(KILLS) $(ON_WHEEL) -m pytest -m chaos --timeout 7200 -n $(JOBS) $(ARGS) tests/process
 
 bench: .venv-test/main/.installed
 	$(ON_WHEEL) bench/run.py $(ARGS)

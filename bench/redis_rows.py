@@ -11,9 +11,12 @@ from pathlib import Path
 
 from bench.bare_redis import client, loop_rate, put_rate
 from bench.idle import cpu_of, family
+from bench.redis_exchange import envelopes, opened
 from bench.stage import Stage
 from bench.throughput import rate
 from tests.servers import RedisServer
+from umbel.broker import Broker, Settle
+from umbel.outcome import Done
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 
@@ -63,6 +66,63 @@ def calls(url: str) -> str:
         f"delay(): {statistics.median(ours):,.0f}/s, {share:.1%} of a bare EVALSHA with as many bytes ({statistics.median(bare):,.0f}/s); "
         f"delay_many(): {statistics.median(bulk):,.0f}/s"
     )
+
+
+def bulk(url: str, count: int = 2_000_000) -> str:
+    """``delay_many()`` over a generator of two million, and what the producer's memory does meanwhile."""
+    from bench.tasks import app
+
+    _flushed(url)
+    app.conf.override(broker=url)
+    noop, server = app.tasks["noop"], client(url)
+    noop.delay_many((n,) for n in range(10_000))
+    empty, before = int(server.info("memory")["used_memory"]), pss(os.getpid())
+    began = time.perf_counter()
+    noop.delay_many((n,) for n in range(count))
+    took = time.perf_counter() - began
+    size = (int(server.info("memory")["used_memory"]) - empty) / count
+    grown = pss(os.getpid()) - before
+    app.close()
+    _flushed(url)
+    return f"delay_many() of {count:,}: {took:.1f} s ({count / took:,.0f}/s), producer {grown:+.1f} MB; {size:.0f} bytes a waiting message"
+
+
+def depth(url: str, few: int = 1_000, many: int = 1_000_000) -> str:
+    """A claim and settle of 100 with few and with many waiting, and with many scheduled, in turns."""
+    costs = {}
+    for name, waiting, scheduled in (("few", few, 0), ("waiting", many, 0), ("scheduled", few, many)):
+        _flushed(url)
+        broker = opened(url)
+        broker.renew("w", 600)
+        broker.admit("w", "w")
+        for envelope in (envelopes(1000) for _ in range(waiting // 1000)):
+            broker.enqueue(envelope)
+        for _ in range(scheduled // 1000):
+            later = envelopes(1000)
+            for one in later:
+                one.after = 3_600_000
+            broker.enqueue(later)
+        costs[name] = _turns(broker)
+        broker.close()
+    _flushed(url)
+    base = costs["few"]
+    waiting, scheduled = costs["waiting"] / base, costs["scheduled"] / base
+    return (
+        f"claim and settle of 100 with {few:,} waiting: {base * 1e6:.0f} us; with {many:,} waiting {waiting:.2f} times that, "
+        f"with {many:,} scheduled {scheduled:.2f} times"
+    )
+
+
+def _turns(broker: Broker, turns: int = 400) -> float:
+    """Median seconds of an exchange that settles 100, claims 100, and is followed by as many enqueued."""
+    spans, settles = [], list[Settle]()
+    for seq in range(1, turns + 1):
+        began = time.perf_counter()
+        got = broker.exchange("w", seq, settles, ["q"], 100).deliveries
+        spans.append(time.perf_counter() - began)
+        settles = [Settle(one.receipt, Done()) for one in got]
+        broker.enqueue(envelopes(100))
+    return statistics.median(spans)
 
 
 def idle(url: str) -> str:
@@ -120,7 +180,7 @@ def pss(pid: int) -> float:
 
 def main() -> list[str]:
     with tempfile.TemporaryDirectory() as folder, RedisServer(Path(folder)) as server:
-        return [measure(server.url) for measure in (throughput, calls, idle)]
+        return [measure(server.url) for measure in (throughput, calls, bulk, depth, idle)]
 
 
 if __name__ == "__main__":

@@ -152,8 +152,8 @@ class TestRedis:
 
     @pytest.mark.parametrize(("options", "refused"), [({}, False), ({"aof": False}, True), ({"policy": "allkeys-lru"}, True)])
     def test_strict_refuses_what_may_lose_messages(self, serve: Serve, bare: Run, options: dict[str, Any], refused: bool) -> None:
-        policy = options.pop("policy", "noeviction")
-        url = serve("--maxmemory-policy", policy, **options).url
+        aof, policy = options.get("aof", True), options.get("policy", "noeviction")
+        url = serve("--maxmemory-policy", policy, aof=aof).url
         opened(url).close()
         if not refused:
             opened(f"{url}?strict=true").close()
@@ -178,6 +178,7 @@ class TestRedis:
         assert "persistence: off" in said and "eviction: maxmemory-policy allkeys-lru" in said
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 class TestSQLite:
     def test_a_well_file(self, run: Run, stage: Stage) -> None:
         said = run("doctor")

@@ -72,7 +72,7 @@ def _append_only(server: Server) -> Finding:
         return Finding(check, Grade.WARN, "append-only file, appendfsync no", means, "CONFIG SET appendfsync everysec")
     kept = {
         "always": "neither the death of the server nor that of its machine loses what was accepted",
-        "everysec": "the death of the server loses nothing; the death of its machine loses the last second or two",
+        "everysec": "the death of the server loses nothing unless its disk lags; the death of its machine, the last second or two",
     }
     return Finding(check, Grade.OK, f"append-only file, appendfsync {fsync or '(not shown)'}", kept.get(fsync, ""))
 
