@@ -18,7 +18,7 @@ PYTHON ?= $(call find-python,3.11 3.12 3.13 3.14)
 OTHER_PYTHONS ?= 3.12 3.13
 BROKER ?=
 KILLS ?= 100
-# Cells of the kill matrix that run at once: they mostly wait for leases.
+# Tests that run at once: those with processes mostly wait, for leases and limits.
 JOBS ?= 4
 ARGS ?=
 
@@ -79,13 +79,13 @@ check: .venv/.installed
 
 test: .venv-test/main/.installed
 	@command -v redis-server >/dev/null || echo 'No redis-server: the tests on Redis are skipped. Debian: apt-get install redis-server'
-	$(ON_WHEEL) -m pytest $(ARGS)
+	$(ON_WHEEL) -m pytest -n $(JOBS) $(ARGS)
 	for version in $(foreach version,$(OTHER_PYTHONS),$(if $(call find-python,$(version)),$(version))); do \
 		$(MAKE) --no-print-directory test-on-$$version; \
 	done
 
 test-on-%: .venv-test/%/.installed
-	UMBEL_TEST=wheel .venv-test/$*/bin/python -m pytest $(ARGS) tests/unit tests/brokers
+	UMBEL_TEST=wheel .venv-test/$*/bin/python -m pytest -n $(JOBS) $(ARGS) tests/unit tests/brokers
 
 chaos: .venv-test/main/.installed
 	UMBEL_KILLS=$(KILLS) $(ON_WHEEL) -m pytest -m chaos --timeout 7200 -n $(JOBS) $(ARGS) tests/process

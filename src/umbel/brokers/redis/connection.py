@@ -94,6 +94,8 @@ class Line:
             elif not isinstance(reply, Exception) or not self._follow(reply):
                 break
             reply = self.ask("EVALSHA", script.sha(self.version[0]), *arguments)
+        if isinstance(reply, wrong.NoScriptError):  # forgotten again and again between the two: what is sent whole cannot be
+            reply = self.ask("EVAL", script.text(self.version[0]), *arguments)
         if isinstance(reply, Exception):
             self._refused(reply)
         return reply

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 COMMANDS = (
     # sent by this broker
-    *("evalsha", "script|load", "info", "time", "select", "client|setname", "blpop", "hgetall", "ping", "xread"),
+    *("evalsha", "eval", "script|load", "info", "time", "select", "client|setname", "blpop", "hgetall", "ping", "xread"),
     # called by its scripts
     *("del", "unlink", "exists", "pexpire", "pttl", "get", "incr", "incrby", "decrby"),
     *("hdel", "hexists", "hget", "hincrby", "hlen", "hmget", "hset"),

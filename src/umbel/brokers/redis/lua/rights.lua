@@ -10,7 +10,7 @@ for _, name in ipairs(ARGV) do
   local allowed
   if part ~= '' then
     allowed = redis.acl_check_cmd(command, part, key)
-  elseif command == 'evalsha' then
+  elseif command == 'evalsha' or command == 'eval' then
     allowed = redis.acl_check_cmd(command, 'sha', '1', key)
   else
     allowed = redis.acl_check_cmd(command, key, key, key)
