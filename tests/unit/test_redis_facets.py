@@ -162,7 +162,7 @@ class TestWaitingForResults:
         assert require(broker, Remembers).record("nowhere") is None
 
     def test_waiting_for_work_and_for_a_result_take_turns_on_one_connection(self, broker: Broker, line: Line) -> None:
-        broker.wait(["q"], 0.01)
+        broker.wait(["q"], 0.5)  # long enough that it does block, on a busy machine too: this makes the connection
         before = clients(line)
         broker.enqueue([tracked("a")])
         assert await_one(broker, "a", 0.01) is not None
