@@ -38,6 +38,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
 
 class UmbelError(Exception):
     """Base of every error of umbel's own."""
@@ -179,9 +184,9 @@ class RetryLater(TaskSignal):
 
 
 class Snooze(TaskSignal):
-    """Run this task again after ``seconds``; no attempt is used."""
+    """Run this task again after ``seconds`` (or a ``timedelta``); no attempt is used."""
 
-    def __init__(self, seconds: float, reason: str = "") -> None:
+    def __init__(self, seconds: float | timedelta, reason: str = "") -> None:
         super().__init__(reason or f"snoozed for {seconds} s")
         self.seconds = seconds
         self.reason = reason

@@ -148,8 +148,7 @@ def _asked(policy: Retry, exc: RetryLater, retries: int, throws: Sequence[type[B
     expected = exc.exc is not None and isinstance(exc.exc, tuple(throws))
     if _spent(policy.max if exc.max_retries is None else exc.max_retries, retries):
         return Verdict(None, expected)
-    wait = policy.wait(retries, rng) if exc.countdown is None else min(max(0.0, seconds(exc.countdown)), DELAY_MAX)
-    return Verdict(_ms(wait), expected)
+    return Verdict(_ms(policy.wait(retries, rng)) if exc.countdown is None else milliseconds(exc.countdown), expected)
 
 
 def _covers(policy: Retry, exc: BaseException) -> bool:
@@ -163,6 +162,11 @@ def _covers(policy: Retry, exc: BaseException) -> bool:
 
 def _spent(limit: int | None, retries: int) -> bool:
     return limit is not None and retries >= limit
+
+
+def milliseconds(wait: float | timedelta) -> int:
+    """A wait that a task asks for: at least none, at most a year. Raises ``ValueError`` or ``TypeError`` for what is none."""
+    return _ms(min(max(0.0, seconds(wait)), DELAY_MAX))
 
 
 def _ms(span: float) -> int:

@@ -122,3 +122,31 @@ def test_what_is_finished_is_settled_though_the_child_cannot_go_on(tmp_path, mon
     store.close()
     for fd in (life, write):
         os.close(fd)
+
+
+def test_a_task_that_another_one_declared_is_run(signals):
+    """As by an import within a task: this child knows it then, though nobody knew it when the child was born."""
+    clock = ManualClock()
+    app = Umbel("late", broker="memory://", clock=clock)
+    ran = []
+
+    @app.task(name="first")
+    def first():
+        app.task(name="late")(lambda: ran.append("late"))
+
+    app.finalize()
+    broker = make_broker("memory://", BrokerSettings(), clock)
+    broker.open()
+    broker.renew("w", 20_000.0)
+    broker.admit("w", "h")
+    broker.enqueue([Envelope(name, "q", encode_body(name, None, None)) for name in ("first", "late")])
+    slots, permits = Slots.create(1), Permits.create()
+    slots.clear(0)
+    child = Child(app, broker, "h", slots.child(0), permits, ["q"], False)
+
+    def count(event):
+        child.quiet = event.task == "late"
+
+    app.events.subscribe(TaskSucceeded, count)
+    child.serve()
+    assert ran == ["late"]

@@ -2,14 +2,18 @@
 
 import pytest
 
+from umbel import Retry as UserRetry
+from umbel import Umbel
 from umbel.broker import Blame
 from umbel.envelope import Delivery, Envelope, Receipt
 from umbel.message import encode_body
-from umbel.outcome import Dead, Dropped, Released
+from umbel.outcome import Dead, Dropped, Released, Retry
 from umbel.policy import HardLimitPolicy
 from umbel.worker.catalog import TaskFacts
 from umbel.worker.crew import Killed, Member, blame_for, found_running
+from umbel.worker.options import WorkerOptions
 from umbel.worker.slots import IDLE, Running
+from umbel.worker.template import catalog_of
 
 RAN = Running(version=5, seq=2, size=4, at=1, batch_since=0.0, started=0.0, soft=0.0, hard=0.0)
 RECEIPT = Receipt("h", 2, 1)
@@ -59,3 +63,13 @@ def test_what_the_worker_did_is_not_charged_to_the_task(killed, reason):
 def test_what_the_store_has_no_more_is_still_named():
     """So that the others in its hands are known not to have begun."""
     assert _blame(held=HELD[:1]) == Blame(RECEIPT)
+
+
+def test_the_hard_limit_s_policy_is_found_by_an_old_name():
+    app = Umbel("renamed", broker="memory://")
+    app.task(name="new", aliases=["task"], retry=UserRetry(max=3, on_timeout=True))(lambda: None)
+    catalog = catalog_of(app, WorkerOptions(app="x:y"))
+    assert sorted(catalog.tasks) == ["new"]
+    member = Member(0, "h", None, catalog.facts(), 0.0, pid=1, killed=Killed.HARD, killed_version=5, last=RAN)
+    blame = blame_for(member, found_running(member, HELD), member.tasks)
+    assert isinstance(blame.outcome, Retry)

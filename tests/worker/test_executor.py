@@ -1,13 +1,15 @@
 """What a run's end means, whatever the user's code is and does."""
 
+import dataclasses
 import functools
+from datetime import timedelta
 
 import pytest
 
-from umbel import Task, Umbel
+from umbel import RetryLater, Snooze, Task, Umbel
 from umbel.envelope import Delivery, Envelope, Receipt
 from umbel.message import encode_body
-from umbel.outcome import Dead, Done
+from umbel.outcome import Dead, Done, Released
 from umbel.worker.executor import Executor, Prepared
 from umbel.worker.slots import Slots
 from umbel.worker.softlimit import SoftLimit
@@ -26,11 +28,11 @@ def app():
     return Umbel("executor", broker="memory://")
 
 
-def _run(app, slots, task):
+def _run(app, slots, task, args=None):
     app.finalize()
     soft = SoftLimit(slots.child(0))
     executor = Executor(app, soft, app.clock.now, lambda delivery, data: False)
-    prepared = executor.prepare(Delivery(Receipt("h", 1, 0), Envelope("m", "q", encode_body(task.name, None, None))))
+    prepared = executor.prepare(Delivery(Receipt("h", 1, 0), Envelope("m", "q", encode_body(task.name, args, None))))
     assert isinstance(prepared, Prepared)
     try:
         return executor.run(prepared, 1)
@@ -84,3 +86,43 @@ def test_a_task_cannot_end_its_child(app, slots, leaves_by):
         raise leaves_by("from a task")
 
     assert isinstance(_run(app, slots, app.task(name="leaves")(body)), Dead)
+
+
+@pytest.mark.parametrize(
+    "odd", [Snooze("soon"), RetryLater("soon"), RetryLater(1, max_retries="3")], ids=["no span", "no countdown", "no number of retries"]
+)
+def test_a_signal_that_makes_no_sense_fails_its_task_and_not_the_child(app, slots, odd):
+    def body():
+        raise odd
+
+    outcome = _run(app, slots, app.task(name="odd")(body))
+    assert isinstance(outcome, Dead)
+    assert outcome.reason == "failed"
+
+
+@pytest.mark.parametrize(
+    ("span", "after"),
+    [(timedelta(seconds=5), 5_000), (float("nan"), 1), (float("inf"), 365 * 86_400_000), (-3, 1), (0.5, 500)],
+)
+def test_a_snooze_is_any_span_and_none_is_without_end(app, slots, span, after):
+    def body():
+        raise Snooze(span)
+
+    assert _run(app, slots, app.task(name="snoozes")(body)) == Released(after, "snoozed")
+
+
+@dataclasses.dataclass
+class Picky:
+    value: int
+
+    def __post_init__(self):
+        {}[self.value]
+
+
+def test_what_an_argument_s_own_type_raises_does_not_end_the_child(app, slots):
+    def body(x: Picky):
+        pass
+
+    outcome = _run(app, slots, app.task(name="picky")(body), b'[{"value":1}]')
+    assert isinstance(outcome, Dead)
+    assert outcome.reason == "bad_arguments"

@@ -69,3 +69,16 @@ def test_a_cleared_slot_has_no_orders_left(slots):
     slots.clear(0)
     assert slots.child(0).command == Command.RUN
     assert SLOT_SIZE >= 152
+
+
+def test_what_is_read_while_a_run_is_half_written_is_no_run():
+    """Packing begins with zeros: version 0 at both ends, and delivery 0, which would look busy."""
+    slots = Slots.create(1)
+    slots.clear(0)
+    child = slots.child(0)
+    child.batch(7, 500, 1.0)
+    child.begin(3, 1.0, 0.0, 0.0)
+    slots._memory[0:72] = bytes(72)
+    assert slots.running(0) is None
+    assert not slots.last_words(0).busy
+    slots.close()

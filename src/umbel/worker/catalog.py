@@ -24,11 +24,18 @@ class Catalog(msgspec.Struct, frozen=True):
     broker: str
     queues: tuple[str, ...]
     tasks: Mapping[str, TaskFacts]
+    """By the name that each has now."""
     lease_ttl: float
     heartbeat: float
     shutdown_timeout: float
     record_ttl: float
     dead_letter_bytes: int
     dead_letter_ttl: float
+    aliases: Mapping[str, str] = {}
+    """Names that messages may still carry, and those that they mean."""
     listens: bool = False
     """Does anybody listen to what happens in supervisors?"""
+
+    def facts(self) -> dict[str, TaskFacts]:
+        """The tasks by every name that a message may carry."""
+        return {**{alias: self.tasks[name] for alias, name in self.aliases.items()}, **self.tasks}

@@ -75,7 +75,8 @@ class Child:
         self.settler = Settler(self.tether, holder, self.clock, self._pause)
         self.soft = SoftLimit(slot)
         self.executor = Executor(app, self.soft, self._store_now, self._report)
-        self._limits = {name: limits_of(task.options, app.settings) for name, task in app.tasks.items()}
+        self._settings = app.settings
+        self._limits: dict[str, tuple[float, float]] = {}
         self._wake, wake_write = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(wake_write, False)
@@ -172,7 +173,7 @@ class Child:
             self.teller.ended("?", delivery, prepared, 0.0)
             return began
         name = prepared.task.name
-        soft, hard = self._limits[name]
+        soft, hard = self._limits.get(name) or self._limits_of(prepared)
         self.slot.begin(delivery.receipt.index, began, soft, hard)
         reach("child.running")
         if self.teller.heard:
@@ -192,6 +193,11 @@ class Child:
         if isinstance(outcome, Retry):
             reach("child.retrying")
         return ended
+
+    def _limits_of(self, prepared: Prepared) -> tuple[float, float]:
+        """At a task's first run, not at birth: a module that some task imports late may declare others."""
+        found = self._limits[prepared.task.name] = limits_of(prepared.task.options, self._settings)
+        return found
 
     def _release(self, unbegun: list[Delivery]) -> None:
         """Give back what this child itself holds the permits of, or has granted none for."""

@@ -47,6 +47,8 @@ class Member:
     pid: int = 0
     """0 until the template has said it."""
     pidfd: int = -1
+    seen: float = 0.0
+    """Since when it is watched, and may begin (monotonic)."""
     killed: Killed = Killed.NO
     killed_version: int = 0
     unborn: bool = False
@@ -56,6 +58,8 @@ class Member:
     owed: list[Receipt] = field(default_factory=list)
     """Receipts whose permits were taken, to be given back."""
     owed_seq: int = 0
+    taken: int = 0
+    """Permits that were taken, while it is not known yet of which batch."""
     reconnected: float = 0.0
     """The beat after which it was last told to connect anew."""
     asked: bool = False

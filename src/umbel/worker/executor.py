@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
-from ..codec import BadArguments, UnknownParameters, encode_failure, encode_result
+from ..codec import UnknownParameters, encode_failure, encode_result
 from ..envelope import Delivery, Envelope
 from ..errors import Discard, RetryLater, Snooze, TaskInterrupted, WireError
 from ..message import Body, decode_body
 from ..middleware import run_through
 from ..outcome import Dead, Done, Dropped, Outcome, Released, Retry
-from ..policy import after_failure
+from ..policy import after_failure, milliseconds
 from ..request import Request, current
 from .softlimit import SoftLimit
 
@@ -103,7 +103,9 @@ class Executor:
             args, kwargs = task.signature.decode(body.a, body.k, drop_unknown=task.options.unknown_kwargs == "drop")
         except UnknownParameters as exc:
             return self._misfit(envelope, task, exc)
-        except BadArguments as exc:
+        except MemoryError:
+            raise
+        except Exception as exc:  # also whatever the user's own types raise: a call that cannot be made harms nobody else
             return self._refuse(envelope, task.name, "bad_arguments", exc)
         request = Request(task, envelope, body, args, kwargs)
         request._report = lambda data: self._report(delivery, data)
@@ -113,7 +115,7 @@ class Executor:
         except BaseException as exc:  # every exit settles: SystemExit and KeyboardInterrupt of a task are its failures
             if self.forked:
                 _end_fork(exc)
-            return self._failed(task, request, exc)
+            return self._ended_by(task, request, exc)
         else:
             if self.forked:
                 _end_fork(SystemExit(0))
@@ -148,11 +150,18 @@ class Executor:
             return _DONE
         return Done(encode_result(value, self._app.settings.max_result))
 
+    def _ended_by(self, task: Task[..., Any], request: Request, exc: BaseException) -> Outcome:
+        try:
+            return self._failed(task, request, exc)
+        except Exception as broken:  # a wait that is no number, a comparison that fails: the task's fault, and not the child's end
+            log.exception("%s[%s] failed: what it raised cannot be understood", task.name, request.id)
+            return Dead("failed", encode_failure(broken))
+
     def _failed(self, task: Task[..., Any], request: Request, exc: BaseException) -> Outcome:
         if isinstance(exc, TaskInterrupted):
             return Released(0, "shutdown")
         if isinstance(exc, Snooze):
-            return Released(max(1, round(exc.seconds * 1000)), "snoozed")
+            return Released(max(1, milliseconds(exc.seconds)), "snoozed")
         if isinstance(exc, Discard):
             return Dropped("discarded", encode_failure(exc))
         verdict = after_failure(task.options.retry_or_default, exc, request.envelope.attempt, throws=task.options.throws)

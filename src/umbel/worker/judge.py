@@ -51,5 +51,5 @@ def _idle(now: float, pulse: Pulse, fetch_since: float) -> Sentence:
 
 
 def holds_hostages(running: Running, now: float) -> bool:
-    """Does a task that runs keep others of its batch waiting for too long?"""
-    return running.busy and running.size - running.at > 1 and now - running.batch_since > HOSTAGE_AGE
+    """Does what a child is at, a task or a call between two, keep others of its batch waiting for too long?"""
+    return running.size - running.at > 1 and now - running.batch_since > HOSTAGE_AGE

@@ -129,7 +129,11 @@ class Nursery:
         """Start the template that is due."""
         if self._start_at is not None and self._clock.monotonic() >= self._start_at:
             self._start_at = None
-            self.template = self._start()
+            try:
+                self.template = self._start()
+            except OSError as exc:  # no room for another process just now: the children that run are not to pay for it
+                log.error("no template can be started (%s); trying again in a second", exc)
+                self._start_at = self._clock.monotonic() + _START_AGAIN
 
     # -- orders
 
@@ -138,7 +142,11 @@ class Nursery:
         if self._next is not None:  # it may have read code that is older than this order
             self._next.process.kill()
             self._end(self._next)
-        self._next = self._start()
+            self._next = None
+        try:
+            self._next = self._start()
+        except OSError as exc:
+            log.error("no new template can be started (%s); the children that are here stay", exc)
 
     def dismiss_unused(self, needed: Collection[TemplateProcess]) -> None:
         """End old templates that have no child left."""

@@ -128,7 +128,7 @@ class Shift:
 
     def _engage(self, holder: str) -> Member:
         place = self._applicants.pop(holder)
-        member = Member(place, holder, self.nursery.template, self.catalog.tasks, self._clock.monotonic())
+        member = Member(place, holder, self.nursery.template, self.catalog.facts(), self._clock.monotonic())
         self.members.append(member)
         return member
 
@@ -139,7 +139,7 @@ class Shift:
         member = next((m for m in self.members if m.holder == message.holder), None)
         if member is None or member.last is not None:
             return
-        member.pid = message.pid
+        member.pid, member.seen = message.pid, self._clock.monotonic()
         try:
             member.pidfd = open_pidfd(message.pid)
         except ProcessLookupError:

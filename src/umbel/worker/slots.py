@@ -2,7 +2,8 @@
 
 A slot belongs to one child at a time. Every field has one writer. What a child says of its present run is framed by the
 same version number at both ends, written first and last; a reader that finds two different ones has read in the middle of
-a write and looks again. The version names the run: limits are aimed at a version, never at a process.
+a write and looks again. ``pack_into`` fills the frame with zeros before it writes it, so a reader may also meet the run 0 of
+delivery 0, which never is: versions begin with 1. The version names the run: limits are aimed at a version, never at a process.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class Slots:
         """What the child runs; None if it was just being written."""
         at = number * SLOT_SIZE
         first, seq, size, running, since, started, hard, soft, last = _RUN.unpack(self._memory[at : at + _RUN.size])
-        if first != last:
+        if first != last or (not first and running >= 0):
             return None
         return Running(first, seq, size, running, since, started, soft, hard)
 

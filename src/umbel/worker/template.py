@@ -49,15 +49,18 @@ log = logging.getLogger("umbel.worker")
 def catalog_of(app: Umbel, options: WorkerOptions) -> Catalog:
     """The app as the supervisor needs it."""
     s = app.settings
-    facts = {}
+    facts: dict[str, TaskFacts] = {}
+    aliases: dict[str, str] = {}
     for name, task in app.tasks.items():
         soft, hard = limits_of(task.options, s)
         facts[name] = TaskFacts(soft, hard, hard_limit_policy(task.options.retry))
+        aliases.update(dict.fromkeys(task.options.aliases, name))
     return Catalog(
         app=s.name,
         broker=s.broker,
         queues=tuple(options.queues or app.queues()),
         tasks=facts,
+        aliases=aliases,
         lease_ttl=s.lease_ttl,
         heartbeat=s.heartbeat,
         shutdown_timeout=s.shutdown_timeout,

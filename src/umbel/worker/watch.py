@@ -13,7 +13,7 @@ from .crew import Killed, Member
 from .judge import Sentence, holds_hostages, judge
 from .places import Places
 from .points import reach
-from .slots import Running
+from .slots import Pulse, Running
 
 _AGAIN = 0.5
 """Seconds after which what the broker did not answer is asked again."""
@@ -41,12 +41,16 @@ class Watch:
         running = self._slots.running(member.slot)
         if running is None or not member.pid:
             return
+        if member.taken:
+            self._owe(member, running)
         self._execute(member, running, now)
         if (holds_hostages(running, now) or (member.leaving and running.busy)) and not member.owed and member.owed_seq != running.seq:
             self._take_back(member)
 
     def _execute(self, member: Member, running: Running, now: float) -> None:
         pulse = self._slots.pulse(member.slot)
+        if not pulse.beat:  # one that hangs before its first beat, say in what a library does after a fork, is stuck as well
+            pulse = Pulse(member.seen)
         sentence = judge(running, now, self._slots.soft_done(member.slot), pulse, self._fetch_since())
         if sentence is Sentence.SOFT:
             self.interrupt(member, running)
@@ -73,13 +77,14 @@ class Watch:
     def _take_back(self, member: Member) -> None:
         """Take the permits that are left; they belong to the batch that the slot shows afterwards, since a child whose
         permits were taken goes no further than that batch."""
-        taken = self._permits[member.slot].drain()
-        if not taken:
-            return
-        running = None
-        while running is None:
-            running = self._slots.running(member.slot)
-        member.owed = [Receipt(member.holder, running.seq, i) for i in range(running.size - taken, running.size)]
+        member.taken = self._permits[member.slot].drain()
+        running = self._slots.running(member.slot)
+        if member.taken and running is not None:  # else in a later round: a child may die, or be stopped, in the middle of a write
+            self._owe(member, running)
+
+    def _owe(self, member: Member, running: Running) -> None:
+        member.owed = [Receipt(member.holder, running.seq, i) for i in range(running.size - member.taken, running.size)]
+        member.taken = 0
         member.owed_seq = running.seq
         reach("supervisor.took_permits")
         self._give_back(member)
