@@ -45,18 +45,16 @@ def arena(tmp_path, disk) -> Iterator[Arena]:
     made.close()
 
 
-def fill(disk: Path) -> Path:
+def fill(disk: Path) -> None:
     """To the last byte."""
     ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
+    with ballast.open("ab", buffering=0) as file:
         for size in (1 << 20, 4096, 1):
             try:
                 while file.write(b"x" * size) == size:
                     pass
             except OSError:
                 continue
-    assert shutil.disk_usage(disk).free == 0
-    return ballast
 
 
 def free(disk: Path) -> int:
@@ -86,13 +84,22 @@ def test_running_work_settles_and_new_work_is_refused(arena, disk):
     for name in through:
         arena.send("slow", name, 1.0)
     wait_for(lambda: all(arena.runs(name, "begin") for name in through))
-    ballast = fill(disk)
+
+    def is_full() -> bool:
+        """The store may yet find room by copying its log back: then that is filled too."""
+        fill(disk)
+        try:
+            arena.send("mark", name := f"squeezed{len(sent)}")
+        except EnqueueRefused as refused:
+            return "the disk" in str(refused)
+        sent.append(name)
+        return False
+
     for _ in range(3):
-        with pytest.raises(EnqueueRefused, match="the disk"):
-            arena.send("mark", "refused")
+        wait_for(is_full)
     arena.all_ran(through)
     time.sleep(2.5)  # longer than the lease: nobody can write, so nobody is rescued
-    ballast.unlink()
+    (disk / "ballast").unlink()
     arena.send("mark", "after")
     arena.all_ran(["after"])
     nothing_is_left(arena)
