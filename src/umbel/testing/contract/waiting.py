@@ -188,6 +188,22 @@ class TestWait:
             os.close(ear)
             os.close(mouth)
 
+    def test_who_is_told_to_stop_leaves_the_clock_to_another(self, live_harness: Harness) -> None:
+        ear, mouth = os.pipe()
+        try:
+            broker = live_harness.broker()
+            stopped = in_thread(live_harness, lambda broker: [broker.wait(["q"], WAIT_MAX, ear) for _ in range(2)])
+            time.sleep(SETTLE_IN)
+            join = waiting(live_harness)
+            broker.enqueue([envelope(after=1_000)])  # whoever waits longest is told, and waits for it again
+            time.sleep(SETTLE_IN)
+            os.write(mouth, b"stop")
+            stopped()
+            assert_woken(join)
+        finally:
+            os.close(ear)
+            os.close(mouth)
+
     def test_told_before_it_began(self, live_harness: Harness) -> None:
         ear, mouth = os.pipe()
         try:
