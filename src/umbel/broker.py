@@ -232,7 +232,8 @@ class Broker(ABC):
         makes it due after n ms, and neither counts anything; ``parked`` notes the time once. A message that was
         cancelled while it was leased is dropped (``cancelled``) instead of becoming ready or due again. Records follow.
 
-        *Claiming*: first what is due becomes ready (at most ``MAX_PROMOTE``; behind what waits already). Then the queues
+        *Claiming*: first what is due becomes ready (at most ``MAX_PROMOTE``, fewer of large ones; behind what waits
+        already). Then the queues
         are emptied in the order given; in each, the highest priority first; in a priority, oldest first. Paused queues
         give nothing. Expired and cancelled messages are dropped and named in the answer. A message that is to be handed
         out alone (``Envelope.handed_alone``) is given only to a holder that holds nothing else after this step's

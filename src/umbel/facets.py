@@ -86,8 +86,8 @@ class Inspects(ABC):
 
     @abstractmethod
     def redrive(self, ids: Sequence[str] | None = None, queue: str | None = None) -> int:
-        """Make dead letters ready again, all counters begun anew (``attempt`` 1), behind what waits. ``ids`` None: all of
-        ``queue``, or all. Returns how many."""
+        """Make dead letters ready again, counters begun anew (``attempt`` 1; ``delivery`` goes on, since it fences), behind what
+        waits. ``ids`` None: all of ``queue``, or all. Returns how many."""
 
     @abstractmethod
     def forget_dead(self, ids: Sequence[str] | None = None, queue: str | None = None) -> int:

@@ -216,6 +216,20 @@ class TestCommands:
             supervisor.renew("w", 600)
         assert keys_like(line, "c:") == []
 
+    def test_told_too_after_a_server_lost_its_data_and_counts_anew(self, server: RedisServer, broker: Broker) -> None:
+        broker.enqueue([tracked("a"), *(Envelope(f"later{n}", "q", b"", after=600_000) for n in range(5))])  # numbers are used up
+        broker.claim("h", 1, ["q"], 1)
+        require(broker, Inspects).cancel("a", terminate=True)
+        assert broker.renew("w", 600).commands == [Command("cancel", "a")]
+        assert broker.renew("w", 600).commands == []
+        server.command("FLUSHALL")
+        assert not broker.renew("w", 600).known
+        broker.admit("w", "h2")
+        broker.enqueue([tracked("b")])
+        broker.claim("h2", 1, ["q"], 1)
+        assert require(broker, Inspects).cancel("b", terminate=True) == Cancelled.RUNNING
+        assert broker.renew("w", 600).commands == [Command("cancel", "b")]
+
 
 class TestTombstones:
     def test_all_are_gone_when_their_messages_are(self, broker: Broker, line: Line) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -230,6 +232,28 @@ def test_an_interrupted_call_leaves_no_reply_behind(redis_server: RedisServer) -
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_nor_does_one_that_is_interrupted_before_it_began_to_read(redis_server: RedisServer) -> None:
+    """A signal's handler runs between any two lines of ours; here, between asking and reading."""
+
+    def strike(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is Line.read.__code__:
+            raise Interrupted
+
+    line = Line(Address(redis_server.url, "interrupted"))
+    try:
+        line.call("PING")
+        before = sys.gettrace()
+        sys.settrace(strike)
+        try:
+            with pytest.raises(Interrupted):
+                line.call("BLPOP", "nothing", "0.3")
+        finally:
+            sys.settrace(before)
+        assert line.call("ECHO", "mine") == b"mine"
+    finally:
+        line.drop()
 
 
 class TestIdle:

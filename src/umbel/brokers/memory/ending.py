@@ -171,4 +171,4 @@ def prune(store: Store, settings: BrokerSettings, now: int) -> tuple[int, int]:
 def revive(envelope: Envelope) -> Envelope:
     """A dead letter's message as it begins anew."""
     flags = envelope.flags & ~(ALONE | CANCELLED)
-    return msgspec.structs.replace(envelope, attempt=1, delivery=0, crashes=0, losses=0, parked=0, flags=flags)
+    return msgspec.structs.replace(envelope, attempt=1, crashes=0, losses=0, parked=0, flags=flags)

@@ -195,8 +195,8 @@ class RedisBroker(RedisInspects, RedisRemembers, Broker):
         now, known, lost, commands = self._open_line().run(
             scripts.RENEW, len(fixed), *fixed, worker, int(ttl * 1000), about, self._heard.get(worker, 0)
         )
-        if commands:
-            self._heard[worker] = int(commands[-1])
+        # said once, and no longer than until it was taken note of: a server that lost its data counts anew, from below
+        self._heard[worker] = int(commands[-1]) if commands else 0
         return Renewed(now=now, lost=sorted(map(replies.text, lost)), known=bool(known), commands=replies.commands(commands))
 
     def give_back(self, holder: str, receipts: Sequence[Receipt]) -> int:

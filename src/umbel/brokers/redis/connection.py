@@ -41,6 +41,8 @@ class Line:
         self._primary = primary_of(address, Keys(address.app).root)
         self._forks = _forks
         self._poll = select.poll()
+        self._unread = False
+        """Was something asked whose reply nobody has read? Between two lines of ours, too, a signal may end the call."""
         self._version = (0, 0)
 
     def drop(self) -> None:
@@ -108,6 +110,7 @@ class Line:
     def send(self, *command: bytes | str | int) -> None:
         """Send without waiting for the reply. ``BrokerUnreachable``: nothing was done."""
         connection = self._ready()
+        self._unread = True
         try:
             connection.send_packed_command(connection.pack_command(*command), check_health=False)
         except (wrong.RedisError, OSError) as exc:
@@ -123,8 +126,11 @@ class Line:
         connection = self._connection
         assert connection is not None
         try:
-            return connection.read_response(disable_decoding=True)
+            reply = connection.read_response(disable_decoding=True)
+            self._unread = False
+            return reply
         except wrong.ResponseError as exc:
+            self._unread = False
             # Its traceback would hold our callers' frames, they it, and so a thread's connection long after the thread.
             return exc.with_traceback(None)
         except (wrong.RedisError, OSError) as exc:
@@ -139,8 +145,9 @@ class Line:
 
     def _ready(self) -> Wire:
         connection = self._connection
-        if connection is not None and (self._forks != _forks or self._poll.poll(0)):
-            # Nothing was asked: what is there to be read is the server's goodbye. Or it is the parent's connection.
+        if connection is not None and (self._forks != _forks or self._unread or self._poll.poll(0)):
+            # Nothing was asked: what is there to be read is the server's goodbye. Or it is the parent's connection, or somebody
+            # was interrupted before he read his reply, which would be taken for ours.
             self.drop()
             connection = None
         return connection or self._connect()
@@ -165,7 +172,7 @@ class Line:
         except BaseException:
             connection.disconnect()
             raise
-        self._connection, self._forks = connection, _forks
+        self._connection, self._forks, self._unread = connection, _forks, False
         return connection
 
     def _follow(self, reply: Exception) -> bool:

@@ -16,8 +16,8 @@ from .keys import Keys
 from .runs import stored_id
 from .scripts import Script
 
-_BATCH = 1000
-"""Dead letters named in one step."""
+_BATCH = 50
+"""Dead letters named in one step: the largest possible ones hold the server for a tenth of a second or so."""
 _LOOK = 1000
 """Messages looked at in one step of a search."""
 _ROUNDS = 2

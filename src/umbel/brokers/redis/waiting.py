@@ -10,6 +10,7 @@ import select
 from collections.abc import Sequence
 from typing import Any
 
+from ...broker import WAIT_MAX
 from ...clock import Clock
 from ...errors import BrokerUnreachable, ReplyLost
 from .connection import Address, Line
@@ -100,10 +101,12 @@ class Waiter:
 
     def _give_up(self, queues: Sequence[bytes]) -> None:
         """Nobody will read the reply. Whether a token is on its way cannot be known, and one lost costs another waiter up
-        to 5 s, so each queue that has something gets its token again."""
+        to 5 s, so each queue that has something gets its token again; so does one that will have something before the waits
+        of others end: perhaps nobody but this one was told of it."""
         self._line.drop()
         for queue in queues:
-            if self._next_claimable([queue], True) == 0:
+            due = self._next_claimable([queue], True)
+            if due is not None and due <= WAIT_MAX:
                 self._main.run(RING, 1, self._keys.root, queue, "t:")
 
     def _ended(self) -> Any:

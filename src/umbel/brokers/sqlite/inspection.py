@@ -160,7 +160,7 @@ class SQLiteInspects(Inspects):
             envelope = read(data, name, 0)
         except WireError:
             return False  # what cannot be read would only come back
-        envelope.attempt, envelope.delivery, envelope.crashes, envelope.losses, envelope.parked = 1, 0, 0, 0, 0
+        envelope.attempt, envelope.crashes, envelope.losses, envelope.parked = 1, 0, 0, 0
         envelope.flags &= ~(ALONE | CANCELLED)
         number = records.begin(self.store, self.settings, envelope, 0, now) if envelope.tracked else None
         expires = min(envelope.expires, _LAST)

@@ -224,6 +224,7 @@ class TestDeadLetters:
         assert ids(got) == ["waits", "a"]
         e = got[1].envelope
         assert (e.attempt, e.crashes, e.losses, e.body) == (1, 0, 0, b"body of a")
+        assert e.delivery == 2, "a fencing token never falls"
         assert counts(broker) == (0, 0, 2, 1)
 
     @needs(Inspects)

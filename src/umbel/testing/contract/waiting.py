@@ -123,6 +123,25 @@ class TestWait:
         live_harness.broker().enqueue([envelope(after=100)])
         assert_woken(join)
 
+    def test_who_gets_work_leaves_each_queues_clock_to_another(self, live_harness: Harness) -> None:
+        def serve_both(broker: Broker) -> list[str]:
+            hand, got = Hand(broker), list[str]()
+            while not got:
+                broker.wait(["a", "b"], WAIT_MAX)
+                got = hand.ids(1, "a", "b")
+            return got
+
+        broker = live_harness.broker()
+        broker.enqueue([envelope("later", "a", after=900)])
+        both = in_thread(live_harness, serve_both)  # waits longest, so it is told of what is next, and watches both clocks
+        time.sleep(SETTLE_IN)
+        join = waiting(live_harness, "b")
+        broker.enqueue([envelope("latest", "b", after=1_200)])
+        time.sleep(SETTLE_IN)
+        broker.enqueue([envelope("now", "a")])
+        assert both() == ["now"]
+        assert_woken(join)
+
     def test_give_back_retire_and_leave_wake(self, live_harness: Harness) -> None:
         broker = live_harness.broker()
         for i, end in enumerate(("give_back", "retire", "leave")):
@@ -165,6 +184,22 @@ class TestWait:
             _, took = join()
             assert took < PROMPT
             assert os.read(ear, 10) == b"stop"
+        finally:
+            os.close(ear)
+            os.close(mouth)
+
+    def test_who_is_told_to_stop_leaves_the_clock_to_another(self, live_harness: Harness) -> None:
+        ear, mouth = os.pipe()
+        try:
+            broker = live_harness.broker()
+            stopped = in_thread(live_harness, lambda broker: [broker.wait(["q"], WAIT_MAX, ear) for _ in range(2)])
+            time.sleep(SETTLE_IN)
+            join = waiting(live_harness)
+            broker.enqueue([envelope(after=1_000)])  # whoever waits longest is told, and waits for it again
+            time.sleep(SETTLE_IN)
+            os.write(mouth, b"stop")
+            stopped()
+            assert_woken(join)
         finally:
             os.close(ear)
             os.close(mouth)

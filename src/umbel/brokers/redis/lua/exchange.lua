@@ -225,12 +225,18 @@ local function claim_queue(queue)
 end
 
 local function claim()
-  local budget, due, soonest = MAX_STEP, nil, nil
+  local budget, due, soon = MAX_STEP, nil, nil
   local before = #dropped
   for i = FIRST_QUEUE, plain_at - 1 do
     local moved, _, next = promote(root, now, ARGV[i], budget, dropped)
     budget = budget - moved
-    if next and (not due or next < due) then due, soonest = next, ARGV[i] end
+    if next then
+      if not due or next < due then due = next end
+      if next - now <= SOON then
+        soon = soon or {}
+        soon[#soon + 1] = ARGV[i]
+      end
+    end
   end
   drops = (#dropped - before) / 3
   tombs = redis.call('EXISTS', root .. 'tombs') == 1
@@ -245,8 +251,10 @@ local function claim()
       end
     end
   end
-  -- A holder that is busy now cannot wait for what is due next: another idle one shall.
-  if due and #values > 0 and due - now <= SOON then ring(root, soonest) end
+  -- A holder that is busy now cannot wait for what is due next: another idle one shall, of each queue, since not all serve all.
+  if soon and #values > 0 then
+    for _, queue in ipairs(soon) do ring(root, queue) end
+  end
   return due
 end
 

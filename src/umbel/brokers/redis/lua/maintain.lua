@@ -5,7 +5,7 @@
 --                 m:ID n:ID · tombs z:QUEUE
 -- Returns {promoted, {id, queue, reason … dropped}, {worker, messages given back …}, {id, queue, reason … buried},
 --          pruned, trimmed, 1 if a bound was reached}
--- Cost: O(queues) and at most about 1,000 messages of each kind.
+-- Cost: O(queues) and at most about 1,000 messages of each kind, or a few megabytes of them.
 -- @include clock route record ring place front bury promote holder
 local root, now = KEYS[1], server_now()
 local MAX_STEP, DAY = 1000, 86400000
@@ -102,18 +102,25 @@ end
 
 local function prune_dead()
   local old = redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', now - tonumber(ARGV[3]), 'LIMIT', 0, MAX_STEP)
-  for _, name in ipairs(old) do unbury(root, name) end
-  pruned = pruned + #old
+  local bytes = 0
+  for _, name in ipairs(old) do
+    if bytes >= HEAVY then
+      more = 1
+      return
+    end
+    bytes = bytes + unbury(root, name)
+    pruned = pruned + 1
+  end
   if #old == MAX_STEP then more = 1 end
   local room = tonumber(ARGV[2])
   while tonumber(redis.call('GET', root .. 'deadsize') or 0) > room do
     local name = redis.call('ZRANGE', KEYS[6], 0, 0)[1]
     if not name then break end
-    if trimmed == MAX_STEP then
+    if trimmed == MAX_STEP or bytes >= HEAVY then
       more = 1
       break
     end
-    unbury(root, name)
+    bytes = bytes + unbury(root, name)
     trimmed = trimmed + 1
   end
 end

@@ -1,4 +1,4 @@
--- Make dead letters ready again, all counters begun anew, behind what waits.
+-- Make dead letters ready again, counters begun anew but the delivery, which fences, behind what waits.
 -- KEYS  1 root
 -- ARGV  1 ms that a record is kept after its end · 2 queue ('' for any) · 3 first rank ('' where names follow) ·
 --       4 last ms of dying · 5 … names
@@ -13,8 +13,8 @@ for i = 2, #ARGV do args[#args + 1] = ARGV[i] end
 local function revived(m)
   local flags = struct.unpack('>H', m, 3)
   flags = flags - bit.band(flags, ALONE + CANCELLED)
-  return string.sub(m, 1, 2) .. struct.pack('>H', flags) .. string.sub(m, 5, 7) .. struct.pack('>BBI4I4', 0, 0, 1, 0)
-    .. string.sub(m, 18, 33) .. struct.pack('>I8', 0) .. string.sub(m, 42)
+  return string.sub(m, 1, 2) .. struct.pack('>H', flags) .. string.sub(m, 5, 7) .. struct.pack('>BBI4', 0, 0, 1)
+    .. string.sub(m, 14, 33) .. struct.pack('>I8', 0) .. string.sub(m, 42)
 end
 
 local count, next = each_letter(root, args, function(name, queue, m)

@@ -4,12 +4,13 @@
 --       5 how many of that list, from its end, were looked at already · 6 most to look at now
 -- Made from root: r:PRIORITY:QUEUE s:QUEUE z:QUEUE tombs m:ID n:ID
 -- Returns {'found', 'ready' or 'scheduled', due or '', envelope} · {'more', list, how many} · {} it is not there.
--- Cost: O(messages looked at). From the end, since what leaves a list leaves it in front: nothing is passed by unseen.
+-- Cost: O(messages looked at), a few megabytes of them at most. From the end, since what leaves a list leaves it in front: nothing is passed by unseen.
 -- @include clock route record ring place front cancelling
 local root, id, cancel, queue = KEYS[1], ARGV[1], ARGV[2] == '1', ARGV[3]
 local list, seen, budget = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local graves = root .. 'z:' .. queue
 local SCHEDULE = 10
+local bytes = 0
 local name = string.sub(id, 2)
 
 local function is_it(m)
@@ -19,12 +20,13 @@ end
 
 local function looked(key, command, strip)
   while budget > 0 do
-    local some = redis.call(command, key, -seen - math.min(budget, 100), -seen - 1)
+    local some = redis.call(command, key, -seen - math.min(budget, PIECE), -seen - 1)
     if #some == 0 then return nil end
     for i = #some, 1, -1 do
+      bytes = bytes + #some[i]
       if is_it(string.sub(some[i], strip + 1)) then return some[i] end
     end
-    seen, budget = seen + #some, budget - #some
+    seen, budget = seen + #some, bytes < HEAVY and budget - #some or 0
   end
   return nil
 end

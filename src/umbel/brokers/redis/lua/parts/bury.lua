@@ -17,13 +17,14 @@ local function bury(root, now, queue, m, reason, error)
   if is_tracked(m) and id_of(m) ~= '' then records().finish(root, now, m, records().FAILURE, reason, error) end
 end
 
--- Remove a dead letter for good.
+-- Remove a dead letter for good. Answers with its bytes.
 local function unbury(root, name)
   local letter = redis.call('HGET', root .. 'dead', name)
   redis.call('ZREM', root .. 'died', name)
-  if not letter then return end
+  if not letter then return 0 end
   redis.call('HDEL', root .. 'dead', name)
   redis.call('DECRBY', root .. 'deadsize', #letter)
   local queue = string.sub(letter, 10, 9 + string.byte(letter, 9))
   if redis.call('HINCRBY', root .. 'buried', queue, -1) <= 0 then redis.call('HDEL', root .. 'buried', queue) end
+  return #letter
 end

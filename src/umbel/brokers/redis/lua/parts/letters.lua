@@ -11,7 +11,7 @@ end
 
 -- Do `act` with each dead letter that is meant; it answers true if that took the letter away.
 -- args: queue ('' for any), first rank ('' where names follow), last ms of dying, names …
--- Answers with how many were taken away, and the rank to go on with, or -1.
+-- Answers with how many were taken away, and the rank to go on with, or -1. By rank, it stops after a few megabytes.
 local function each_letter(root, args, act)
   local wanted, from, names, next = args[1], tonumber(args[2]), {}, -1
   if from then
@@ -22,12 +22,17 @@ local function each_letter(root, args, act)
   else
     for i = 4, #args do names[#names + 1] = args[i] end
   end
-  local count = 0
-  for _, name in ipairs(names) do
+  local count, bytes = 0, 0
+  for i, name in ipairs(names) do
     local letter = redis.call('HGET', root .. 'dead', name)
     if letter then
+      bytes = bytes + #letter
       local queue, m = open_letter(letter)
       if (wanted == '' or wanted == queue) and act(name, queue, m) then count = count + 1 end
+    end
+    if from and bytes >= HEAVY and i < #names then
+      next = from + i
+      break
     end
   end
   -- what was taken away moved the rest up

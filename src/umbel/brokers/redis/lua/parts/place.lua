@@ -2,6 +2,9 @@
 
 -- `unpack` fails near 8,000 values, and a long one holds the server's memory twice.
 local CHUNK = 1000
+-- Bytes of messages after which a step ends that could also go on later: a thousand of the largest would hold the server for
+-- seconds. They are read in pieces, of which the last one may go beyond it.
+local HEAVY, PIECE = 4 * 1024 * 1024, 32
 
 local function ready_key(root, queue, priority)
   return root .. 'r:' .. priority .. ':' .. queue
