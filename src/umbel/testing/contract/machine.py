@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from ...broker import Blame, Broker, Exchanged, Settle, Verdict
 from ...envelope import EXPLICIT, LOST_DEAD, Delivery, Envelope
 from ...errors import Fenced, SequenceError
 from ...facets import Cancelled, Inspects, require
 from ...outcome import Dead, Done, Dropped, Outcome, Released, Retry
+from .chance import CHANCE, Chance, when
 from .harness import LONG, Hand, Harness, counts, envelope, has, nowhere
 from .model import Consumer, Known
 from .profile import PROFILE, THOROUGH
@@ -74,10 +75,10 @@ class Walk(RuleBasedStateMachine):
         """One that is over already: it must never be handed out, and is nobody's loss."""
         self.broker.enqueue([envelope(f"expired{self.names}", queue, expires=1)])
 
-    @rule(data=st.data())
-    @precondition(lambda self: self.known)
-    def enqueue_again(self, data: st.DataObject) -> None:
-        one = data.draw(st.sampled_from(sorted(self.known)))
+    @rule(chance=CHANCE)
+    @when(lambda self: self.known)
+    def enqueue_again(self, chance: Chance) -> None:
+        one = chance.pick(sorted(self.known))
         [answer] = self.broker.enqueue([envelope(one, "qa", flags=EXPLICIT)])
         assert answer.duplicate_of == one
 
@@ -106,17 +107,17 @@ class Walk(RuleBasedStateMachine):
             name = f"{worker}.{self.names}"
             self.consumers[name] = Consumer(Hand(self.broker, name, worker))
 
-    @rule(data=st.data(), queues=ASKED, limit=st.integers(1, 4))
-    @precondition(lambda self: self.consumers)
-    def claim(self, data: st.DataObject, queues: list[str], limit: int) -> None:
-        self.step(self.one(data), [], queues, limit)
+    @rule(chance=CHANCE, queues=ASKED, limit=st.integers(1, 4))
+    @when(lambda self: self.consumers)
+    def claim(self, chance: Chance, queues: list[str], limit: int) -> None:
+        self.step(self.one(chance), [], queues, limit)
 
-    @rule(data=st.data(), queues=ASKED, limit=st.integers(0, 4))
-    @precondition(lambda self: self.busy())
-    def exchange(self, data: st.DataObject, queues: list[str], limit: int) -> None:
-        consumer = data.draw(st.sampled_from(self.busy()))
-        ending = data.draw(st.lists(st.sampled_from(range(len(consumer.held))), unique=True, min_size=1))
-        settles = [self.settle(data, consumer.held[i]) for i in ending]
+    @rule(chance=CHANCE, queues=ASKED, limit=st.integers(0, 4))
+    @when(lambda self: self.busy())
+    def exchange(self, chance: Chance, queues: list[str], limit: int) -> None:
+        consumer = chance.pick(self.busy())
+        ending = chance.some(range(len(consumer.held)))
+        settles = [self.settle(chance, consumer.held[i]) for i in ending]
         self.step(consumer, settles, queues, limit)
 
     def step(self, consumer: Consumer, settles: list[Settle], queues: list[str], limit: int) -> None:
@@ -132,7 +133,7 @@ class Walk(RuleBasedStateMachine):
         self.hand_out(consumer, answer, queues, limit)
         consumer.last, consumer.answer = asked, answer
 
-    def settle(self, data: st.DataObject, delivery: Delivery) -> Settle:
+    def settle(self, chance: Chance, delivery: Delivery) -> Settle:
         outcomes: list[Outcome] = [
             Done(),
             Retry(0),
@@ -143,8 +144,8 @@ class Walk(RuleBasedStateMachine):
             Released(3),
             Released(0, "", True),
         ]
-        outcome = data.draw(st.sampled_from(outcomes))
-        then = (self.message("qa"),) if data.draw(st.booleans()) else ()
+        outcome = chance.pick(outcomes)
+        then = (self.message("qa"),) if chance.flip() else ()
         return Settle(delivery.receipt, outcome, then)
 
     def apply(self, consumer: Consumer, settle: Settle, before: int) -> None:
@@ -186,10 +187,10 @@ class Walk(RuleBasedStateMachine):
             one.place, one.holder = "leased", consumer.hand.name
         consumer.held += answer.deliveries
 
-    @rule(data=st.data())
-    @precondition(lambda self: any(c.last for c in self.consumers.values()))
-    def repeat(self, data: st.DataObject) -> None:
-        consumer = data.draw(st.sampled_from([c for c in self.consumers.values() if c.last]))
+    @rule(chance=CHANCE)
+    @when(lambda self: any(c.last for c in self.consumers.values()))
+    def repeat(self, chance: Chance) -> None:
+        consumer = chance.pick([c for c in self.consumers.values() if c.last])
         assert consumer.last is not None and consumer.answer is not None
         again = consumer.hand.repeat(*consumer.last)
         assert again.verdicts == consumer.answer.verdicts
@@ -198,17 +199,17 @@ class Walk(RuleBasedStateMachine):
         first = [(d.receipt, d.envelope.id, d.envelope.delivery) for d in consumer.answer.deliveries if d.receipt in held]
         assert [(d.receipt, d.envelope.id, d.envelope.delivery) for d in again.deliveries] == first
 
-    @rule(data=st.data(), jump=st.sampled_from([-2, 2, 7]))
-    @precondition(lambda self: self.consumers)
-    def jump(self, data: st.DataObject, jump: int) -> None:
-        consumer = self.one(data)
+    @rule(chance=CHANCE, jump=st.sampled_from([-2, 2, 7]))
+    @when(lambda self: self.consumers)
+    def jump(self, chance: Chance, jump: int) -> None:
+        consumer = self.one(chance)
         with pytest.raises(SequenceError):
             consumer.hand.broker.exchange(consumer.hand.name, consumer.hand.seq + jump, [], ["qa"], 5)
 
-    @rule(data=st.data())
-    @precondition(lambda self: self.fenced)
-    def act_though_fenced(self, data: st.DataObject) -> None:
-        ghost = data.draw(st.sampled_from(self.fenced))
+    @rule(chance=CHANCE)
+    @when(lambda self: self.fenced)
+    def act_though_fenced(self, chance: Chance) -> None:
+        ghost = chance.pick(self.fenced)
         settles = [Settle(d.receipt, Done(), (envelope(queue="never"),)) for d in ghost.past]
         with pytest.raises(Fenced) as caught:
             ghost.hand.exchange(settles, list(QUEUES), 5)
@@ -218,11 +219,11 @@ class Walk(RuleBasedStateMachine):
 
     # -- supervising
 
-    @rule(data=st.data())
-    @precondition(lambda self: self.busy())
-    def give_back(self, data: st.DataObject) -> None:
-        consumer = data.draw(st.sampled_from(self.busy()))
-        some = data.draw(st.lists(st.sampled_from(range(len(consumer.held))), unique=True, min_size=1))
+    @rule(chance=CHANCE)
+    @when(lambda self: self.busy())
+    def give_back(self, chance: Chance) -> None:
+        consumer = chance.pick(self.busy())
+        some = chance.some(range(len(consumer.held)))
         back = [consumer.held[i] for i in some]
         stays = [d for d in back if not self.known[d.envelope.id].cancelled]
         assert self.broker.give_back(consumer.hand.name, [d.receipt for d in back]) in {len(stays), len(back)}
@@ -231,11 +232,11 @@ class Walk(RuleBasedStateMachine):
             consumer.past.append(d)
             self.back(self.known[d.envelope.id])
 
-    @rule(data=st.data(), blame=st.booleans())
-    @precondition(lambda self: self.busy())
-    def retire(self, data: st.DataObject, blame: bool) -> None:
-        consumer = data.draw(st.sampled_from(self.busy()))
-        culprit = data.draw(st.sampled_from(range(len(consumer.held)))) if consumer.held and blame else None
+    @rule(chance=CHANCE, blame=st.booleans())
+    @when(lambda self: self.busy())
+    def retire(self, chance: Chance, blame: bool) -> None:
+        consumer = chance.pick(self.busy())
+        culprit = chance.pick(range(len(consumer.held))) if consumer.held and blame else None
         held = self.lose(consumer)
         self.broker.retire(consumer.hand.name, None if culprit is None else Blame(held[culprit].receipt), "killed")
         for i, d in enumerate(held):
@@ -246,7 +247,7 @@ class Walk(RuleBasedStateMachine):
         self.admit(consumer.hand.worker)
 
     @rule(worker=st.sampled_from(WORKERS))
-    @precondition(lambda self: self.busy())
+    @when(lambda self: self.busy())
     def worker_leaves(self, worker: str) -> None:
         self.leave(worker)
         self.admit(worker)
@@ -258,7 +259,7 @@ class Walk(RuleBasedStateMachine):
                 self.back(self.known[d.envelope.id])
 
     @rule(worker=st.sampled_from(WORKERS))
-    @precondition(lambda self: self.busy())
+    @when(lambda self: self.busy())
     def lose_the_lease(self, worker: str) -> None:
         """And get it back in time: fenced meanwhile, and nothing else."""
         if mine := self.of(worker):
@@ -271,7 +272,7 @@ class Walk(RuleBasedStateMachine):
             self.broker.renew(worker, LONG)
 
     @rule(worker=st.sampled_from(WORKERS))
-    @precondition(lambda self: self.busy())
+    @when(lambda self: self.busy())
     def rescue(self, worker: str) -> None:
         mine = self.of(worker)
         if not mine:
@@ -309,16 +310,16 @@ class Walk(RuleBasedStateMachine):
     # -- operating
 
     @rule(queue=st.sampled_from(QUEUES))
-    @precondition(lambda self: has(self.harness, Inspects))
+    @when(lambda self: has(self.harness, Inspects))
     def pause_or_resume(self, queue: str) -> None:
         inspects = require(self.broker, Inspects)
         (inspects.resume_queue if queue in self.paused else inspects.pause_queue)(queue)
         self.paused ^= {queue}
 
-    @rule(data=st.data(), terminate=st.booleans())
-    @precondition(lambda self: has(self.harness, Inspects) and self.alive())
-    def cancel(self, data: st.DataObject, terminate: bool) -> None:
-        one = self.known[data.draw(st.sampled_from(self.alive()))]
+    @rule(chance=CHANCE, terminate=st.booleans())
+    @when(lambda self: has(self.harness, Inspects) and self.alive())
+    def cancel(self, chance: Chance, terminate: bool) -> None:
+        one = self.known[chance.pick(self.alive())]
         answer = require(self.broker, Inspects).cancel(one.id, terminate)
         if one.place == "leased":
             assert answer == Cancelled.RUNNING
@@ -327,10 +328,10 @@ class Walk(RuleBasedStateMachine):
             assert one.place == "waiting"
             one.place = "gone"
 
-    @rule(data=st.data())
-    @precondition(lambda self: has(self.harness, Inspects) and self.busy())
-    def cancel_what_runs(self, data: st.DataObject) -> None:
-        one = self.known[data.draw(st.sampled_from(data.draw(st.sampled_from(self.busy())).held)).envelope.id]
+    @rule(chance=CHANCE)
+    @when(lambda self: has(self.harness, Inspects) and self.busy())
+    def cancel_what_runs(self, chance: Chance) -> None:
+        one = self.known[chance.pick(chance.pick(self.busy()).held).envelope.id]
         assert require(self.broker, Inspects).cancel(one.id) == Cancelled.RUNNING
         one.cancelled = True
 
@@ -377,8 +378,8 @@ class Walk(RuleBasedStateMachine):
     def busy(self) -> list[Consumer]:
         return [self.consumers[name] for name in sorted(self.consumers) if self.consumers[name].held]
 
-    def one(self, data: st.DataObject) -> Consumer:
-        return self.consumers[data.draw(st.sampled_from(sorted(self.consumers)))]
+    def one(self, chance: Chance) -> Consumer:
+        return self.consumers[chance.pick(sorted(self.consumers))]
 
     def of(self, worker: str) -> list[Consumer]:
         return [c for c in self.consumers.values() if c.hand.worker == worker]

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, settings
 THOROUGH = os.environ.get("UMBEL_THOROUGH") == "1"
 PROFILE = settings(
     max_examples=1000 if THOROUGH else 60,
-    stateful_step_count=100 if THOROUGH else 50,
+    stateful_step_count=150 if THOROUGH else 70,
     deadline=None,
     derandomize=not THOROUGH,  # what CI says today it says tomorrow; the long walk is there to find what is new
     database=None,

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
 from ...envelope import TRACKED, Envelope
 from ...facets import Cancelled, Inspects, Place, Remembers, State, require
+from .chance import CHANCE, Chance, when
 from .harness import Harness, has
 from .machine import Walk
 from .model import Known
@@ -58,15 +59,15 @@ class TrackedWalk(Walk):
         for id in self.tracked[-2:]:
             self.agrees(id)
 
-    @rule(data=st.data())
-    @precondition(lambda self: self.tracked)
-    def any_other_agrees(self, data: st.DataObject) -> None:
-        self.agrees(data.draw(st.sampled_from(self.tracked)))
+    @rule(chance=CHANCE)
+    @when(lambda self: self.tracked)
+    def any_other_agrees(self, chance: Chance) -> None:
+        self.agrees(chance.pick(self.tracked))
 
-    @rule(data=st.data(), terminate=st.booleans())
-    @precondition(lambda self: has(self.harness, Inspects) and self.tracked)
-    def cancel_a_tracked_one(self, data: st.DataObject, terminate: bool) -> None:
-        one = self.known[data.draw(st.sampled_from(self.tracked))]
+    @rule(chance=CHANCE, terminate=st.booleans())
+    @when(lambda self: has(self.harness, Inspects) and self.tracked)
+    def cancel_a_tracked_one(self, chance: Chance, terminate: bool) -> None:
+        one = self.known[chance.pick(self.tracked)]
         answer = require(self.broker, Inspects).cancel(one.id, terminate)
         assert answer == {"waiting": Cancelled.WAITING, "leased": Cancelled.RUNNING}.get(one.place, Cancelled.UNKNOWN)
         if one.place == "waiting":
