@@ -201,8 +201,11 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
 
     new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
-    openssl(*new, "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
-    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1")
+    # Python 3.13 asks an authority to say what its key is for, and a server not to be an authority
+    authority = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+    openssl(*new, "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem", *authority)
+    server = ("-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE")
+    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", *server)
     openssl(*new, "-subj", "/CN=server", "-keyout", "server.key", "-out", "server.pem", *signed)
     return folder
 
