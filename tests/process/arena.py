@@ -97,6 +97,15 @@ class Arena:
         known = self.app.tasks.get(task)
         return known.apply_async(args, **options) if known else self.app.send_task(task, args=args, **options)
 
+    def stats(self):
+        """What stands in each queue now."""
+        broker = self.app.make_broker()
+        broker.open()
+        try:
+            return broker.stats()
+        finally:
+            broker.close()
+
     def close(self) -> None:
         for worker in self.workers:
             worker.kill_tree()

@@ -104,7 +104,7 @@ def test_nothing_is_lost(arena, target, point):
             other = survivor if struck is worker else worker
             worker, survivor = other, arena.worker().ready()
     _check_duplicates(arena, everything, dead)
-    wait_for(lambda: all(q.ready == q.leased == q.scheduled == q.dead == 0 for q in _stats(arena)), 20)
+    wait_for(lambda: all(q.ready == q.leased == q.scheduled == q.dead == 0 for q in arena.stats()), 20)
     print(f"{target} at {point}: back after at most {max(delays):.2f} s")
 
 
@@ -130,16 +130,7 @@ def test_records_keep_up(arena, target, point):
             struck.process.wait(30)
             other = survivor if struck is worker else worker
             worker, survivor = other, arena.worker().ready()
-    wait_for(lambda: all(q.ready == q.leased == q.scheduled == q.dead == 0 for q in _stats(arena)), 20)
-
-
-def _stats(arena):
-    broker = arena.app.make_broker()
-    broker.open()
-    try:
-        return broker.stats()
-    finally:
-        broker.close()
+    wait_for(lambda: all(q.ready == q.leased == q.scheduled == q.dead == 0 for q in arena.stats()), 20)
 
 
 def test_a_dead_childs_task_runs_again_within_a_second(arena):

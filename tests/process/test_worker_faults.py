@@ -17,15 +17,6 @@ from tests.waiting import wait_for
 pytestmark = pytest.mark.timeout(180)
 
 
-def _stats(arena):
-    broker = arena.app.make_broker()
-    broker.open()
-    try:
-        return broker.stats()
-    finally:
-        broker.close()
-
-
 @pytest.fixture
 def server(tmp_path_factory):
     if REDIS_SERVER is None:
@@ -54,7 +45,7 @@ def test_a_hard_limit_strikes_on_time_while_the_broker_hangs(redis_arena, server
     wait_for(lambda: begun.pid not in worker.children(), 20)
     assert time.monotonic() - begun.at < 1 + 2.0
     os.kill(server.pid, signal.SIGCONT)
-    wait_for(lambda: sum(q.dead for q in _stats(arena)) == 1, 30)
+    wait_for(lambda: sum(q.dead for q in arena.stats()) == 1, 30)
     arena.send("mark", "after")
     arena.all_ran(["after"])
     assert len(arena.runs("c", "begin")) == 1
@@ -301,7 +292,7 @@ def test_an_interruption_that_comes_before_the_run_is_armed_is_repeated(tmp_path
         arena.release("child.running", child)
         assert worker.process.wait(20) == 75
         assert not worker.said("did not end when interrupted")
-        assert sum(q.ready for q in _stats(arena)) == 1
+        assert sum(q.ready for q in arena.stats()) == 1
     finally:
         arena.close()
 

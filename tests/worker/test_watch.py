@@ -48,10 +48,8 @@ def clerk(faulty):
     made.stop()
 
 
-@pytest.mark.parametrize("faults", [[], [Fault.AFTER], [Fault.BEFORE, Fault.AFTER]])
-def test_a_lost_answer_to_giving_back_is_asked_for_again(store, faulty, clerk, faults):
-    for n, fault in enumerate(faults):
-        faulty.fail("give_back", n + 1, fault)
+def first_of_four(store):
+    """A child with four messages in hands for too long, that has begun the first."""
     store.enqueue([Envelope(f"m{n}", "q", b"{}") for n in range(4)])
     held = store.exchange("w/1", 1, (), ["q"], 4).deliveries
     places = Places(1)
@@ -63,6 +61,14 @@ def test_a_lost_answer_to_giving_back_is_asked_for_again(store, faulty, clerk, f
     assert permits.take()
     child.begin(0, now, 0.0, 0.0)
     member = Member(place, "w/1", None, {}, now, pid=os.getpid())
+    return places, member, child, permits
+
+
+@pytest.mark.parametrize("faults", [[], [Fault.AFTER], [Fault.BEFORE, Fault.AFTER]])
+def test_a_lost_answer_to_giving_back_is_asked_for_again(store, faulty, clerk, faults):
+    for n, fault in enumerate(faults):
+        faulty.fail("give_back", n + 1, fault)
+    places, member, child, permits = first_of_four(store)
     watch = Watch(clerk, places, SYSTEM, lambda: None)
 
     def given_back():
@@ -82,17 +88,7 @@ def test_a_lost_answer_to_giving_back_is_asked_for_again(store, faulty, clerk, f
 
 def test_whose_permits_are_taken_while_it_writes_is_looked_at_again_later(store, faulty, clerk):
     """It may have been killed, or stopped, in the middle of that write: nobody waits for its end."""
-    store.enqueue([Envelope(f"m{n}", "q", b"{}") for n in range(4)])
-    held = store.exchange("w/1", 1, (), ["q"], 4).deliveries
-    places = Places(1)
-    place = places.take()
-    child, permits = places.slots.child(place), places.permits[place]
-    now = SYSTEM.monotonic()
-    child.batch(1, len(held), now - 1.0)
-    permits.grant(len(held))
-    assert permits.take()
-    child.begin(0, now, 0.0, 0.0)
-    member = Member(place, "w/1", None, {}, now, pid=os.getpid())
+    places, member, _, permits = first_of_four(store)
     watch = Watch(clerk, places, SYSTEM, lambda: None)
     real, reads = places.slots.running, []
 
