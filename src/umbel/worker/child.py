@@ -131,7 +131,8 @@ class Child:
     def _idle(self, next_due: int | None) -> None:
         timeout = WAIT_MAX if next_due is None else min(WAIT_MAX, next_due / 1000)
         try:
-            self.tether.wait(self.queues, timeout, self._wake)
+            if self.tether.wait(self.queues, timeout, self._wake):
+                return  # whoever was woken by work is late already; what stands in the pipe ends the next wait
         except BrokerError as exc:
             log.warning("broker: %s", exc)
             self.tether.reopen()
