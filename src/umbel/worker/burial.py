@@ -75,8 +75,7 @@ class Burials:
         if done.ran is not None and over_hard_limit(member):
             e = done.ran.envelope
             self._tell(TaskTimedOut(id=e.id, task=done.ran.task, queue=e.queue, kind="hard"))
-        gone = done.retired.removed if done.retired.blamed is None else [*done.retired.removed, done.retired.blamed]
-        for removed in gone:
+        for removed in (*done.retired.removed, *done.retired.blamed):
             self._tell(Buried(id=removed.id, queue=removed.queue, reason=removed.reason))
 
     def _say(self, member: Member, done: Retirement) -> None:
@@ -87,8 +86,8 @@ class Burials:
             facts = member.tasks.get(done.ran.task)
             limit = facts.hard if facts else 0.0
             log.error("%s[%s] killed: its hard time limit of %g s is over", done.ran.task, done.ran.envelope.id, limit)
-        if done.retired.blamed is not None:
-            log.error("%s became a dead letter: %s", done.retired.blamed.id, done.retired.blamed.reason)
+        for removed in done.retired.blamed:
+            log.error("%s became a dead letter: %s", removed.id, removed.reason)
         for removed in done.retired.removed:
             log.warning("%s in queue %s was removed: %s", removed.id, removed.queue, removed.reason)
 
@@ -99,4 +98,4 @@ def _retire(broker: Broker, member: Member, tasks: Mapping[str, TaskFacts]) -> R
     ran = found_running(member, broker.resume(member.holder)) if busy else None
     blame = blame_for(member, ran, tasks)
     reach("supervisor.before_retire")
-    return Retirement(ran, blame, broker.retire(member.holder, blame, describe_end(member)))
+    return Retirement(ran, blame, broker.retire(member.holder, None if blame is None else [blame], describe_end(member)))
