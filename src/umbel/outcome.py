@@ -53,7 +53,7 @@ Outcome = Done | Retry | Dead | Dropped | Released
 # The words that stand for reasons. They are stored and shown, so one that has been used keeps its meaning.
 
 DEAD_REASONS = {
-    "failed": "its last attempt raised an exception",
+    "failed": "its last attempt failed with an exception",
     "time_limit": "it was killed at its hard limit, and its policy does not retry that (or no retry was left)",
     "poison": "it killed the process that ran it, `crash_limit` times",
     "worker_lost": 'its whole worker was lost, `worker_loss_limit` times, or its process died once and it says `on_worker_lost="dead"`',
