@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import umbel
 from docs.generate.declared import attribute_types, attribute_words, paragraphs
 from docs.generate.pages import FOLDER, MARK, PAGES, differences, write
 from docs.generate.table import size, span, table
@@ -75,6 +76,13 @@ def test_the_drawn_tree_of_errors_is_the_tree() -> None:
 def test_every_setting_has_its_words() -> None:
     assert attribute_words(Settings).keys() == ACCEPTS.keys() == attribute_types(Settings).keys()
     assert SettingKeywords.__annotations__.keys() == ACCEPTS.keys() - {"name", "app"}
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    page = (ROOT / "docs" / "reference" / "api.md").read_text("utf-8")
+    shown = {name.rpartition(".")[2] for name in re.findall(r"^::: ([\w.]+)$", page, re.MULTILINE)}
+    shown |= {name for members in re.findall(r"members: \[(.*)\]", page) for name in members.split(", ")}
+    assert sorted(name for name in umbel.__all__ if name not in vars(errors) and name not in shown) == []
 
 
 def test_words_below_attributes_are_read() -> None:
