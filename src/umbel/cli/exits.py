@@ -19,7 +19,7 @@ MEANINGS = {
     USAGE: "usage or configuration",
     IMPORT: "the app's module does not import",
     NOBODY: "nobody answered in time, or the broker is out of reach (a worker ends so only with `--fail-fast`)",
-    DRAIN: "a worker's drain ran out of time: something was interrupted, and given back",
+    DRAIN: "a worker's drain ran out of time, or was cut short: something was interrupted, and given back",
     INTERRUPTED: "interrupted from the keyboard",
 }
 """Every code that a command ends with."""
