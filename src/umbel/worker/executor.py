@@ -10,9 +10,9 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import msgspec
 
@@ -24,7 +24,6 @@ from ..middleware import run_through
 from ..outcome import Dead, Done, Dropped, Outcome, Released, Retry
 from ..policy import after_failure, milliseconds
 from ..request import Request, current
-from .softlimit import SoftLimit
 
 if TYPE_CHECKING:
     from ..app import Umbel
@@ -44,13 +43,25 @@ class Prepared(msgspec.Struct, gc=False):
     body: Body
 
 
+class Guard(Protocol):
+    """What stands around the user's code while it runs: in a child, the soft limit."""
+
+    def call(self, version: int, function: Callable[..., Any], /, *args: Any) -> Any:
+        """``function(*args)`` as the run ``version``."""
+        ...
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, Any], /) -> Any:
+        """The value of a coroutine, run to its end. Called inside ``call``."""
+        ...
+
+
 class Executor:
     """Runs the tasks of one app, one at a time."""
 
     def __init__(
         self,
         app: Umbel,
-        soft: SoftLimit,
+        soft: Guard,
         now: Callable[[], int],
         report: Callable[[Delivery, bytes], bool],
     ) -> None:
