@@ -14,7 +14,8 @@ import pytest
 from umbel import Discard, Middleware, Retry, RetryLater, Snooze, State, Task, Umbel, current_app, registry, shared_task
 from umbel.clock import SYSTEM
 from umbel.errors import ResultNotKept, TaskExpired, TaskFailed
-from umbel.events import TaskEnqueued, TaskFailed as FailedEvent, TaskSucceeded
+from umbel.events import TaskEnqueued, TaskSucceeded
+from umbel.events import TaskFailed as FailedEvent
 from umbel.facets import Place
 from umbel.outcome import Dead, Done
 from umbel.testing import FrozenClock, Sandbox, SandboxError, assert_enqueued
@@ -123,11 +124,11 @@ class TestTime:
         assert len(box.worker.run_until_idle()) == 1
 
     def test_a_start_of_ones_own(self, app):
-        clock = FrozenClock(datetime(2030, 1, 1))
+        clock = FrozenClock(datetime.fromisoformat("2030-01-01"))
         with Sandbox(app, clock=clock) as box:
             job = app.task(name="job", bind=True)(lambda self: self.request.enqueued_at)
-            job.apply_async(eta=datetime(2030, 1, 1, 1))
-            clock.move_to(datetime(2030, 1, 1, 0, 59, 59))
+            job.apply_async(eta=datetime.fromisoformat("2030-01-01T01:00"))
+            clock.move_to(datetime.fromisoformat("2030-01-01T00:59:59"))
             assert box.worker.run_one() is None
             clock.move_to(datetime(2030, 1, 1, 1, tzinfo=UTC))
             assert box.worker.run_one().value == datetime(2030, 1, 1, tzinfo=UTC)
@@ -202,7 +203,7 @@ class TestTime:
     def test_it_does_not_run_backwards(self, box):
         for move in (
             lambda: box.clock.advance(-1),
-            lambda: box.clock.move_to(datetime(2020, 1, 1)),
+            lambda: box.clock.move_to(datetime.fromisoformat("2020-01-01")),
             lambda: box.clock.advance(float("nan")),
         ):
             with pytest.raises(ValueError, match="backwards"):
