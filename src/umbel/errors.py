@@ -207,9 +207,15 @@ class MaxRetriesExceeded(UmbelError):
 class SoftTimeLimitExceeded(UmbelError):
     """The task's soft time limit is over; it may clean up until the hard limit."""
 
+    def __init__(self, words: str = "the task's soft time limit is over") -> None:
+        super().__init__(words)  # without words it is raised in threads, where only a type can be
+
 
 class TaskInterrupted(SoftTimeLimitExceeded):
     """The worker shuts down and its drain time is over; the task will run again elsewhere, uncharged."""
+
+    def __init__(self, words: str = "the worker shuts down; this task will run again elsewhere") -> None:
+        super().__init__(words)
 
 
 class WorkerError(UmbelError):

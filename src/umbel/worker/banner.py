@@ -27,7 +27,9 @@ def about(options: WorkerOptions, catalog: Catalog, clock: Clock) -> bytes:
             "pid": os.getpid(),
             "app": catalog.app,
             "queues": list(catalog.queues),
+            "pool": options.pool,
             "concurrency": options.concurrency,
+            "children": options.children,
             "started": clock.now(),
             "tasks": sorted(catalog.tasks),
         }
@@ -57,7 +59,7 @@ def print_banner(options: WorkerOptions, catalog: Catalog, worker: str) -> None:
         f"  app      {catalog.app} ({options.app})",
         f"  broker   {masked(catalog.broker)}",
         f"  queues   {', '.join(catalog.queues)}",
-        f"  children {options.concurrency} (prefork)",
+        f"  children {options.children} ({options.pool}" + (f", {options.concurrency} tasks each)" if options.beside else ")"),
         "  tasks    " + ("\n           ".join(shown) or "none"),
         "",
     ]

@@ -25,11 +25,12 @@ from .enqueue import TestEnqueue, TestExplicitIds, TestHostile, TestOpen, TestUn
 from .exchange import TestAdmit, TestFence, TestOutcomes, TestSequence, TestVerdicts
 from .harness import Harness
 from .inspects import TestBrowse, TestCancel, TestDeadLetters, TestFind, TestPause, TestWorkers
-from .leases import TestGiveBack, TestLeave, TestNewerFormat, TestRenew, TestRescue, TestResume, TestRetire
+from .leases import TestGiveBack, TestLeave, TestNewerFormat, TestRenew, TestRescue, TestResume
 from .machine import TestMachine
 from .queues import TestPruning, TestPurge, TestStats
 from .remembers import TestAwaitRecord, TestKeeping, TestManyRecords, TestRecords, TestReport, TestWhoWaits
 from .repeats import TestRepeating
+from .retire import TestRetire
 from .tombstones import TestManyDeadLetters, TestTombstones
 from .tracked import TestTrackedMachine
 from .waiting import TestWait, TestWaitAndPause, TestWaitWithFullHands
