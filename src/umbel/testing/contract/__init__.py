@@ -1,6 +1,6 @@
 """The conformance suite: what a broker must do, as tests that run against any.
 
-An author of a broker writes a ``conftest.py`` with two fixtures and a module that imports this one::
+An author of a broker writes a ``conftest.py`` with three fixtures and a module that imports this one::
 
     @pytest.fixture
     def make_harness(tmp_path):              # a Harness on a fresh store at every call
@@ -9,6 +9,9 @@ An author of a broker writes a ``conftest.py`` with two fixtures and a module th
 
     @pytest.fixture
     def harness(make_harness): ...           # one of them, closed afterwards
+
+    @pytest.fixture
+    def live_harness(make_harness): ...      # make_harness(live=True)
 
     from umbel.testing.contract import *     # in test_contract.py
 
