@@ -188,13 +188,14 @@ def take(limit: int, settled: int = 0) -> tuple[Any, ...]:
 
 
 @settings(
-    max_examples=40,
+    max_examples=int(os.environ.get("UMBEL_EXAMPLES", "40")),
     deadline=None,
     phases=set(Phase) - {Phase.explain},
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(lives)
 @example([put(1, "expired"), put(2), take(5)])
+@example([put(1), take(0), take(1), put(2), put(3), ("wake", "q"), take(1), take(0, 2)])
 @example([put(1, "fresh"), put(2), take(5, 1), take(5, 2)])
 @example([put(1), put(2, "alone"), take(5), take(5, 1), take(5, 1), put(3), take(5, 1)])
 @example([put(1), put(2, "soon"), ("wake", "q"), take(1), take(0, 1)])

@@ -60,7 +60,7 @@ while plain and queue_at < plain_at do
   local queue, keys = ARGV[queue_at], {}
   local prefix, token = string.char(#queue) .. queue, root .. 't:' .. queue
   for priority = 9, 0, -1 do keys[10 - priority] = root .. 'r:' .. priority .. ':' .. queue end
-  local lists, at = redis.call('EXISTS', unpack(keys)), 1
+  local lists, at, looked = redis.call('EXISTS', unpack(keys)), 1, #values < limit
   while plain and lists > 0 and #values < limit do
     local want = limit - #values
     local batch = redis.call('LPOP', keys[at], want)
@@ -84,10 +84,10 @@ while plain and queue_at < plain_at do
     end
     at = at + 1
   end
-  if plain and lists == 0 then
+  if plain and lists > 0 and redis.call('EXISTS', unpack(keys)) > 0 then
+    if redis.call('EXISTS', token) == 0 then redis.call('RPUSH', token, '1') end
+  elseif plain and looked then
     redis.call('DEL', token, root .. 'a:' .. queue)
-  elseif plain and redis.call('EXISTS', unpack(keys)) > 0 and redis.call('EXISTS', token) == 0 then
-    redis.call('RPUSH', token, '1')
   end
   queue_at = queue_at + 1
 end
