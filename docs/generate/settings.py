@@ -59,7 +59,7 @@ These are accepted in code (`Umbel(...)`, `app.conf`, `config_from_object`), tho
 {table(("Celery's name", "setting"), [(code(celery), code(ours)) for celery, ours in CELERY_NAMES.items()])}
 These are refused, each with the words beside it:
 
-{table(("name", "what umbel says"), [(code(name), said) for name, said in REMOVED.items()])}"""
+{table(("name", "what umbel says"), [(code(name), one_line(said)) for name, said in REMOVED.items()])}"""
 
 
 def _places() -> str:
