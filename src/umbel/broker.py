@@ -39,6 +39,7 @@ class Facet(StrEnum):
 
     INSPECTS = "inspects"
     REMEMBERS = "remembers"
+    SERVES = "serves"
     LIMITS = "limits"
     JOINS = "joins"
     TICKS = "ticks"

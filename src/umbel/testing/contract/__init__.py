@@ -27,6 +27,7 @@ from .machine import TestMachine
 from .queues import TestPruning, TestPurge, TestStats
 from .remembers import TestAwaitRecord, TestKeeping, TestManyRecords, TestRecords, TestReport, TestWhoWaits
 from .repeats import TestRepeating
+from .serves import TestForgottenQueues, TestServes
 from .tombstones import TestManyDeadLetters, TestTombstones
 from .tracked import TestTrackedMachine
 from .waiting import TestWait, TestWaitAndPause, TestWaitWithFullHands
@@ -43,6 +44,7 @@ __all__ = [
     "TestExplicitIds",
     "TestFence",
     "TestFind",
+    "TestForgottenQueues",
     "TestGiveBack",
     "TestHandedAlone",
     "TestHostile",
@@ -67,6 +69,7 @@ __all__ = [
     "TestRetire",
     "TestScheduled",
     "TestSequence",
+    "TestServes",
     "TestStats",
     "TestTombstones",
     "TestTrackedMachine",
