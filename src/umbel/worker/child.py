@@ -19,7 +19,7 @@ from ..broker import WAIT_MAX, Broker
 from ..clock import Clock
 from ..envelope import Delivery
 from ..errors import BrokerError, Fenced
-from ..facets import Remembers
+from ..facets import Remembers, Serves
 from ..outcome import Outcome, Released, Retry
 from .claimer import Claimer
 from .executor import Executor, Prepared
@@ -31,6 +31,7 @@ from .slots import ChildSlot, Command
 from .softlimit import SoftLimit
 from .teller import Teller
 from .tether import Tether
+from .turns import LOOK_EVERY, LOOK_SELDOM, Turns
 
 if TYPE_CHECKING:
     from ..app import Umbel
@@ -66,8 +67,6 @@ class Child:
         self.broker = broker
         self.slot = slot
         self.permits = permits
-        self.queues = queues
-        self.strict = strict
         self.quiet = False
         self.claimer = Claimer()
         self.teller = Teller(app.events, self.clock)
@@ -76,6 +75,9 @@ class Child:
         self.soft = SoftLimit(slot)
         self.executor = Executor(app, self.soft, self._store_now, self._report)
         self._settings = app.settings
+        ask = self.tether.served if isinstance(broker, Serves) else None
+        every = LOOK_EVERY if self._settings.versioned_queues else LOOK_SELDOM
+        self.turns = Turns(queues, strict, ask, every, self.clock)
         self._limits: dict[str, tuple[float, float]] = {}
         self._wake, wake_write = os.pipe()
         os.set_blocking(self._wake, False)
@@ -116,9 +118,7 @@ class Child:
         reach("child.before_exchange")
         while not self.quiet and self.slot.command == Command.RUN:
             self.slot.beat(self.clock.monotonic())
-            answer = self.settler.exchange(self.queues, self.claimer.limit())
-            if not self.strict and len(self.queues) > 1:
-                self.queues.append(self.queues.pop(0))
+            answer = self.settler.exchange(self.turns.take(), self.claimer.limit())
             if answer.dropped:
                 self.teller.removed(answer.dropped)
             if answer.deliveries:
@@ -131,7 +131,7 @@ class Child:
     def _idle(self, next_due: int | None) -> None:
         timeout = WAIT_MAX if next_due is None else min(WAIT_MAX, next_due / 1000)
         try:
-            self.tether.wait(self.queues, timeout, self._wake)
+            self.tether.wait(self.turns.queues, timeout, self._wake)
         except BrokerError as exc:
             log.warning("broker: %s", exc)
             self.tether.reopen()
