@@ -174,8 +174,8 @@ class Served(msgspec.Struct, frozen=True, gc=False):
     queue: str
     alive: bool
     """Does a worker whose lease lives say so now?"""
-    waits: bool
-    """Does anything stand in it, ready or scheduled?"""
+    left: bool
+    """Does none, and does anything stand in it, ready or scheduled?"""
     paused: bool
 
 

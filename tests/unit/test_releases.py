@@ -149,7 +149,7 @@ class Asked:
 
 
 def left(queue: str) -> Served:
-    return Served(queue, alive=False, waits=True, paused=False)
+    return Served(queue, alive=False, left=True, paused=False)
 
 
 class TestTurns:
@@ -168,7 +168,7 @@ class TestTurns:
         assert turns.take() == ["a@3", "a@2", "a", "b@3", "b@1", "b@2", "b"]
 
     def test_and_nothing_else(self) -> None:
-        ask = Asked(Served("a@2", True, True, False), Served("a@1", False, False, False), left("c@1"), left("other"), left("a@3"))
+        ask = Asked(Served("a@2", True, False, False), Served("a@1", False, False, False), left("c@1"), left("other"), left("a@3"))
         turns, _ = self.turns(ask, "a@3", "a")
         assert turns.take() == ["a@3", "a"]
 
@@ -176,14 +176,14 @@ class TestTurns:
         ask = Asked(left("a@1"))
         turns, clock = self.turns(ask, "a")
         assert turns.take() == ["a@1", "a"]
-        ask.found = [Served("a@1", True, True, False)]
+        ask.found = [Served("a@1", True, False, False)]
         assert turns.take() == ["a@1", "a"], "the last answer is good for a while"
         clock.advance(5_000)
         assert turns.take() == ["a"]
         assert ask.times == 2
 
     def test_a_paused_queue_holds_for_its_versions(self) -> None:
-        ask = Asked(left("a@1"), Served("a", True, True, True), Served("a@2", True, True, False))
+        ask = Asked(left("a@1"), Served("a", True, False, True), Served("a@2", True, False, False))
         turns, clock = self.turns(ask, "a@2", "a", "b")
         assert turns.take() == ["a", "b"]
         ask.found = [left("a@1")]

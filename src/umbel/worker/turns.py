@@ -55,7 +55,7 @@ class Turns:
             self._next = self._clock.monotonic() + _AGAIN
             return
         paused = frozenset(one.queue for one in found if one.paused)
-        left = frozenset(one.queue for one in found if one.waits and not one.alive and self._may_take(one.queue))
+        left = frozenset(one.queue for one in found if one.left and self._may_take(one.queue))
         if (left, paused) != self._seen:
             for queue in sorted(left - self._seen[0]):
                 log.info("queue %r has no worker of its release any more: taken over", queue)

@@ -38,15 +38,12 @@ class MemoryServes(Serves):
     def served(self) -> list[Served]:
         with self.step() as now:
             stats = {one.queue: one for one in depth.stats(self.store, now)}
-            return [
-                Served(
-                    queue,
-                    any(_lives(self.store, worker, now) for worker in serving.workers),
-                    queue in stats and stats[queue].ready + stats[queue].scheduled > 0,
-                    queue in self.store.paused,
-                )
-                for queue, serving in sorted(self.store.serving.items())
-            ]
+            found = []
+            for queue, serving in sorted(self.store.serving.items()):
+                alive = any(_lives(self.store, worker, now) for worker in serving.workers)
+                waits = queue in stats and stats[queue].ready + stats[queue].scheduled > 0
+                found.append(Served(queue, alive, waits and not alive, queue in self.store.paused))
+            return found
 
 
 def forget_served(store: Store, now: int) -> None:

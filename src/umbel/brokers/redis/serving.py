@@ -27,5 +27,5 @@ class RedisServes(Serves):
     def served(self) -> list[Served]:
         line, keys = self._open_line(), self._keys
         found = line.run(scripts.SERVED, 4, keys.root, keys.workers, keys.served, keys.paused)
-        said = [Served(replies.text(queue), bool(alive), bool(waits), bool(paused)) for queue, alive, waits, paused in found]
+        said = [Served(replies.text(queue), bool(alive), bool(left), bool(paused)) for queue, alive, left, paused in found]
         return sorted(said, key=lambda one: one.queue)

@@ -23,7 +23,7 @@ class SQLiteServes(Serves):
     def served(self) -> list[Served]:
         def look(now: int) -> list[Served]:
             rows = self.store.connection.execute(SQL["served"], (now,)).fetchall()
-            return [Served(queue, bool(alive), bool(waits), bool(paused)) for queue, alive, waits, paused in rows]
+            return [Served(queue, bool(alive), bool(waits and not alive), bool(paused)) for queue, alive, waits, paused in rows]
 
         return self.store.read(look)
 

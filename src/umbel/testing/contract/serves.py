@@ -97,7 +97,11 @@ class TestServes:
         hand.claim_one("running")
         hand.settle(hand.claim_one("dead"), Dead("failed"))
         require(broker, Inspects).pause_queue("empty")
-        assert names(serves.served(), waits=True) == ["later", "ready"]
+        assert names(serves.served(), left=True) == [], "somebody alive serves them all"
+        serves.serve("w", ["empty"])
+        assert names(serves.served(), left=True) == ["later", "ready"]
+        serves.serve("w", ["empty", "later"])
+        assert names(serves.served(), left=True) == ["ready"]
         assert names(serves.served(), paused=True) == ["empty"]
 
     @needs(Serves)
@@ -151,7 +155,7 @@ class TestForgottenQueues:
         harness.advance(DAY)
         broker.renew("v", LONG)
         maintain_all(broker)
-        assert "running" in names(serves.served(), waits=True), "what was running comes back to a queue that nobody knows"
+        assert "running" in names(serves.served(), left=True), "what was running comes back to a queue that nobody knows"
         broker.purge("ready")
         broker.purge("later")
         maintain_all(broker)

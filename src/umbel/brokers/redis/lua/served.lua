@@ -1,7 +1,7 @@
 -- Which queues are served, or were.
 -- KEYS  1 root · 2 workers (zset) · 3 served (zset) · 4 paused (set)
 -- Made from root: v:QUEUE (set of workers) · r:PRIORITY:QUEUE s:QUEUE
--- Returns {queue, 1 if a live worker serves it, 1 if anything waits in it, 1 if it is paused} …
+-- Returns {queue, 1 if a live worker serves it, 1 if none does and anything waits in it, 1 if it is paused} …
 -- Cost: O(queues that are or were served); for one that nobody serves any more, O(its last workers). Writes nothing.
 -- @include clock
 local root, now, answer = KEYS[1], server_now(), {}
@@ -21,6 +21,7 @@ local function waits(queue)
 end
 
 for _, queue in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
-  answer[#answer + 1] = {queue, alive(queue), waits(queue), redis.call('SISMEMBER', KEYS[4], queue)}
+  local lives = alive(queue)
+  answer[#answer + 1] = {queue, lives, lives == 1 and 0 or waits(queue), redis.call('SISMEMBER', KEYS[4], queue)}
 end
 return answer
