@@ -39,6 +39,7 @@ class Facet(StrEnum):
 
     INSPECTS = "inspects"
     REMEMBERS = "remembers"
+    SERVES = "serves"
     LIMITS = "limits"
     JOINS = "joins"
     TICKS = "ticks"
@@ -229,7 +230,8 @@ class Broker(ABC):
         store has no trace of it) and changes nothing; else the outcome is applied and ``then`` enqueued:
         ``Done`` and ``Dropped`` remove the message; ``Dead`` makes it a dead letter; ``Retry`` makes it due after
         ``after`` ms with ``attempt`` + 1; ``Released(0)`` puts it in front of its queue and priority, ``Released(n)``
-        makes it due after n ms, and neither counts anything; ``parked`` notes the time once. A message that was
+        makes it due after n ms, and neither counts anything; ``parked`` notes the time once, until it has run: a ``Retry``,
+        or ``Released(n)`` without ``parked``, clears it. A message that was
         cancelled while it was leased is dropped (``cancelled``) instead of becoming ready or due again. Records follow.
 
         *Claiming*: first what is due becomes ready (at most ``MAX_PROMOTE``, fewer of large ones; behind what waits

@@ -36,6 +36,7 @@ from .inspection import RedisInspects
 from .keys import Keys
 from .remember import RedisRemembers
 from .runs import Argument, SettleArguments, field, outcome_arguments, runs
+from .serving import RedisServes
 from .waiting import Waiter
 
 _OLDEST_SERVER = (6, 2)
@@ -44,10 +45,10 @@ _PURGED_AT_ONCE = 1000
 _ALWAYS = 1 << 52  # ms; what Lua's numbers hold exactly
 
 
-class RedisBroker(RedisInspects, RedisRemembers, Broker):
+class RedisBroker(RedisInspects, RedisRemembers, RedisServes, Broker):
     """A store on one Redis primary. Two connections: one for everything, one that waits."""
 
-    capabilities = Capabilities(name="redis", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS)))
+    capabilities = Capabilities(name="redis", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES)))
 
     def __init__(self, url: str, settings: BrokerSettings, clock: Clock) -> None:
         self._keys = Keys(settings.app)
