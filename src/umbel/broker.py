@@ -65,6 +65,8 @@ class BrokerSettings(msgspec.Struct, frozen=True):
     """How long an explicit id is remembered: a day, since a caller who lost a reply asks again within minutes."""
     dead_letter_bytes: int = 256 * 1024 * 1024
     dead_letter_ttl: float = 30 * 86_400
+    served_ttl: float = 86_400
+    """How long a queue in which nothing stands is kept in view after it was last served: a day, since a call may be stored late."""
     reply_timeout: float | None = None
     """The longest that a call may go unanswered before it counts as lost; None for as long as the broker's address says. For
     a broker on a network, and calls that must be repeated in time: a heartbeat on a connection that died unseen."""

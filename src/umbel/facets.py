@@ -200,7 +200,7 @@ class Serves(ABC):
 
     @abstractmethod
     def served(self) -> list[Served]:
-        """By name, every queue that any worker serves or, within the last day, served, and those of earlier days in which
+        """By name, every queue that any worker serves or, within ``served_ttl``, served, and those of earlier times in which
         something still stands: ready, scheduled, leased or dead. ``maintain`` forgets the others. Takes nothing from any queue."""
 
 

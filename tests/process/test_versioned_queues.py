@@ -1,6 +1,9 @@
 """Queues of releases, with real workers of two releases beside each other."""
 
+import os
 import signal
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -8,6 +11,8 @@ import pytest
 from tests.process.arena import Arena, Worker
 from tests.waiting import wait_for
 from umbel import Umbel
+from umbel.broker import BrokerSettings
+from umbel.brokers import make_broker
 from umbel.events import TaskEnqueued
 from umbel.facets import Inspects, Serves, require
 
@@ -152,3 +157,54 @@ def test_a_paused_queue_is_paused_in_all_releases(arena, releases):
         assert not arena.runs("waits")
         require(broker, Inspects).resume_queue("default")
         arena.all_ran(["waits"])
+
+
+RELOADED = """
+import os
+from pathlib import Path
+from umbel import Umbel
+
+app = Umbel("reloaded", release=Path("release").read_text(), versioned_queues=True, lease_ttl=2, heartbeat=0.5)
+
+@app.task(name="whose")
+def whose(n):
+    with open("ran", "a") as file:
+        file.write(f"{n} {app.settings.release}\\n")
+"""
+
+
+def test_a_reload_brings_another_release(tmp_path, broker_url):
+    """HUP loads the code that is there now: the worker says so, and takes over what its own older release has left."""
+    (tmp_path / "reloaded.py").write_text(RELOADED)
+    (tmp_path / "release").write_text("1")
+    (tmp_path / "ran").touch()
+    environment = {**os.environ, "UMBEL_BROKER": broker_url}
+    broker = make_broker(broker_url, BrokerSettings("reloaded"))
+    broker.open()
+
+    def alive():
+        return [one.queue for one in require(broker, Serves).served() if one.alive]
+
+    def send(number):
+        with closing(Umbel("reloaded", broker=broker_url, release=number, versioned_queues=True, set_as_current=False)) as caller:
+            caller.send_task("whose", (number,), countdown=1)
+
+    command = [sys.executable, "-m", "umbel", "-A", "reloaded:app", "worker", "-c", "1"]
+    with (tmp_path / "log").open("wb") as log:
+        worker = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+    try:
+        wait_for(lambda: alive() == ["default", "default@1"], 30)
+        send("1")
+        (tmp_path / "release").write_text("2")
+        worker.send_signal(signal.SIGHUP)
+        wait_for(lambda: alive() == ["default", "default@2"], 30)
+        [seen] = require(broker, Inspects).workers()
+        assert b'"release":"2"' in seen.about and b"default@2" in seen.about
+        send("2")
+        wait_for(lambda: len((tmp_path / "ran").read_text().splitlines()) == 2, 30)
+        ran = sorted((tmp_path / "ran").read_text().splitlines())
+        assert ran[0] in ("1 1", "1 2") and ran[1] == "2 2"
+    finally:
+        worker.terminate()
+        assert worker.wait(40) == 0
+        broker.close()

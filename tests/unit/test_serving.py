@@ -31,6 +31,7 @@ def test_redis_forgets_what_is_empty_a_day_after_it_was_served(redis_server: Red
         broker.enqueue([Envelope(queue, queue, b"{}") for queue in queues] + [Envelope("l", "later", b"{}", after=600_000)])
         broker.purge("gone")
         require(broker, Inspects).pause_queue("paused")
+        serves.serve("w", [])
         [dying, running] = broker.claim("h", 1, ["dead", "running"], 2).deliveries
         broker.settle("h", 2, [Settle(dying.receipt, Dead("failed"))])
 

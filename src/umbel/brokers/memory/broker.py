@@ -179,7 +179,7 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, Waiting, Broke
             if rescue and (until is None or now <= until):
                 ending.rescue(self.store, now, done)
             done.pruned, done.trimmed = ending.prune(self.store, self.settings, now)
-            forget_served(self.store, now)
+            forget_served(self.store, now - int(self.settings.served_ttl * 1000), now)
             done.more = bool(self.store.scheduled and self.store.scheduled[0][0] <= now)
             return done
 

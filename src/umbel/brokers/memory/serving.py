@@ -10,9 +10,6 @@ from ...facets import Served, Serves
 from . import depth
 from .store import Serving, Store
 
-KEPT_MS = 86_400_000
-"""A day after its last worker's word, a queue in which nothing stands is forgotten."""
-
 
 class MemoryServes(Serves):
     """The facet ``Serves`` of the memory broker."""
@@ -46,11 +43,12 @@ class MemoryServes(Serves):
             return found
 
 
-def forget_served(store: Store, now: int) -> None:
-    """Forget what nobody served for a day, if nothing stands there."""
+def forget_served(store: Store, since: int, now: int) -> None:
+    """Forget what nobody serves, nor has since then, if nothing stands there."""
     kept = {one.queue for one in depth.stats(store, now)}
-    for queue in [queue for queue, serving in store.serving.items() if serving.said <= now - KEPT_MS and queue not in kept]:
-        del store.serving[queue]
+    for queue, serving in list(store.serving.items()):
+        if serving.said <= since and queue not in kept and not any(_lives(store, worker, now) for worker in serving.workers):
+            del store.serving[queue]
 
 
 def _lives(store: Store, worker: str, now: int) -> bool:

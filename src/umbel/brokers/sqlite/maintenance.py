@@ -31,7 +31,7 @@ def maintain(store: Store, settings: BrokerSettings, rescue: bool, now: int) -> 
         leases.rescue(store, done, now, _BOUND)
     _prune(store, settings, done, now)
     _trim(store, settings, done)
-    forget_served(store, now)
+    forget_served(store, now - int(settings.served_ttl * 1000), now)
     return done
 
 

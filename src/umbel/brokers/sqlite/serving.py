@@ -8,9 +8,6 @@ from ...facets import Served, Serves
 from .statements import SQL
 from .store import Store
 
-KEPT_MS = 86_400_000
-"""A day after its last worker's word, a queue in which nothing stands is forgotten."""
-
 
 class SQLiteServes(Serves):
     """The facet ``Serves`` of the SQLite broker."""
@@ -43,9 +40,9 @@ def _serve(store: Store, worker: str, queues: Sequence[str], now: int) -> bool:
     return True
 
 
-def forget_served(store: Store, now: int) -> None:
-    """Forget what nobody served for a day, if nothing stands there."""
+def forget_served(store: Store, since: int, now: int) -> None:
+    """Forget what nobody serves, nor has since then, if nothing stands there."""
     execute = store.connection.execute
-    for (queue,) in execute(SQL["served_over"], (now - KEPT_MS,)).fetchall():
-        if execute(SQL["served_remove"], (queue, queue)).rowcount:
+    for (queue,) in execute(SQL["served_over"], (since,)).fetchall():
+        if execute(SQL["served_remove"], (queue, queue, now, queue)).rowcount:
             execute(SQL["serves_clear"], (queue,))

@@ -1,6 +1,7 @@
 -- One bounded round of maintenance: promote, drop, rescue, prune.
 -- KEYS  1 root · 2 workers (zset) · 3 about (hash) · 4 queues (set) · 5 ids (zset) · 6 died (zset) · 7 gone (zset)
--- ARGV  1 until when to rescue (ms; 0 not to) · 2 most bytes of dead letters · 3 most age of a dead letter, ms
+-- ARGV  1 until when to rescue (ms; 0 not to) · 2 most bytes of dead letters · 3 most age of a dead letter, ms ·
+--       4 for how long a queue is kept in view after it was served, ms
 -- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE · w:WORKER lost:WORKER c:WORKER · h:HOLDER k:HOLDER · serial dead buried deadsize ·
 --                 m:ID n:ID · tombs z:QUEUE · served (zset) v:QUEUE (set) · paused recorded (sets)
 -- Returns {promoted, {id, queue, reason … dropped}, {worker, messages given back …}, {id, queue, reason … buried},
@@ -153,6 +154,14 @@ local function among_leased(wanted)
   return found
 end
 
+local function is_served(queue)
+  for _, worker in ipairs(redis.call('SMEMBERS', root .. 'v:' .. queue)) do
+    local lease = redis.call('ZSCORE', KEYS[2], worker)
+    if lease and tonumber(lease) > now then return true end
+  end
+  return false
+end
+
 local function holds_any(queue)
   local keys = {root .. 's:' .. queue}
   for priority = 0, 9 do keys[#keys + 1] = ready_key(root, queue, priority) end
@@ -160,13 +169,15 @@ local function holds_any(queue)
     or redis.call('SISMEMBER', root .. 'paused', queue) == 1
 end
 
--- Queues that nobody served for a day, and in which nothing stands, are forgotten. One with a message in somebody's hands is
--- looked at again an hour later, since looking into all hands costs as much as there are.
+-- Queues that nobody serves, nor has for a time, and in which nothing stands, are forgotten. The others are looked at again an hour
+-- later, since looking into all hands costs as much as they hold.
 local function forget_served()
   local idle, any = {}, false
-  for _, queue in ipairs(redis.call('ZRANGEBYSCORE', root .. 'served', '-inf', now - DAY, 'LIMIT', 0, 100)) do
-    if holds_any(queue) then
-      redis.call('ZADD', root .. 'served', now - DAY + HOUR, queue)
+  local since = now - tonumber(ARGV[4])
+  local later = math.min(now, since + HOUR)
+  for _, queue in ipairs(redis.call('ZRANGEBYSCORE', root .. 'served', '-inf', since, 'LIMIT', 0, 100)) do
+    if is_served(queue) or holds_any(queue) then
+      redis.call('ZADD', root .. 'served', later, queue)
     else
       idle[queue], any = true, true
     end
@@ -175,7 +186,7 @@ local function forget_served()
   local leased = among_leased(idle)
   for queue in pairs(idle) do
     if leased[queue] then
-      redis.call('ZADD', root .. 'served', now - DAY + HOUR, queue)
+      redis.call('ZADD', root .. 'served', later, queue)
     else
       redis.call('ZREM', root .. 'served', queue)
       redis.call('DEL', root .. 'v:' .. queue)

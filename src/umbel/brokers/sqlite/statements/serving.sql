@@ -35,9 +35,11 @@ FROM served s LEFT JOIN queue q ON q.name = s.queue ORDER BY s.queue;
 SELECT queue FROM served WHERE said <= ?;
 
 -- name: served_remove
--- Forget a queue that nobody serves, if nothing stands in it and it is not paused. Parameters: queue, queue.
+-- Forget a queue that nobody serves, if nothing stands in it and it is not paused. Parameters: queue, queue, now, queue.
 -- Cost: a few look-ups, and the number of leased messages and dead letters.
 DELETE FROM served WHERE queue = ? AND NOT EXISTS (
+SELECT 1 FROM serves w JOIN worker l ON l.name = w.worker WHERE w.queue = ? AND l.expires > ?
+) AND NOT EXISTS (
 SELECT 1 FROM queue q WHERE q.name = ? AND (
 q.paused
 OR EXISTS (SELECT 1 FROM message m WHERE m.queue = q.id AND m.state = 0)
