@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any
 
 from ...errors import SoftTimeLimitExceeded
 from ..softlimit import is_swallowed
@@ -28,12 +28,6 @@ def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
     """Raise in a thread when it goes on; None: not any more."""
     given = None if kind is None else ctypes.py_object(kind)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), given)
-
-
-class Waits(Protocol):
-    """How a thread waits for a coroutine that a task answered with."""
-
-    def __call__(self, interruptible: Interruptible) -> Any: ...
 
 
 class Aim:
@@ -116,6 +110,12 @@ class OwnLoop:
             if not task.done():
                 self._abandon(loop, task)
 
+    def close(self) -> None:
+        """Nothing is run on it any more. Twice is once."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.close()
+
     def _abandon(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
         """The strike was raised in the loop itself, in the moment before the coroutine was known: another loop from now on."""
         self._loop = None
@@ -129,6 +129,9 @@ class SharedLoop:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+
+    def close(self) -> None:
+        """It is not ours."""
 
     def run(self, aim: Aim, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run it to its end, beside others."""
@@ -165,6 +168,10 @@ class Guard:
     def call(self, version: int, function: Callable[..., Any], *args: Any) -> Any:
         """``function(*args)`` with what may be raised in it. ``version`` says nothing here."""
         return self.aim.call(function, *args)
+
+    def close(self) -> None:
+        """Nothing is run in it any more."""
+        self._loop.close()
 
     def wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end. For use inside ``call``."""
