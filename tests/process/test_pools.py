@@ -66,9 +66,9 @@ def test_the_soft_limit_reaches_one_of_many(arena, pool, task):
     assert all(len(arena.runs(n)) == 1 for n in range(6))
 
 
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("pool", ["prefork", *POOLS])
 def test_a_coroutine_is_told_at_its_await(sqlite_arena, pool):
-    _pool(sqlite_arena, pool)
+    sqlite_arena.worker("-P", pool).ready()
     assert sqlite_arena.send("soft_told", 1).get(30) == "told"
 
 

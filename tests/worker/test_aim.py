@@ -9,8 +9,8 @@ import time
 import pytest
 
 from umbel.errors import SoftTimeLimitExceeded, TaskInterrupted
+from umbel.worker.interruptible import Interruptible
 from umbel.worker.pools.aim import Aim, Guard, OwnLoop, SharedLoop
-from umbel.worker.pools.coroutine import Interruptible
 
 
 @contextlib.contextmanager

@@ -20,8 +20,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from ...errors import SoftTimeLimitExceeded
+from ..interruptible import Interruptible
 from ..softlimit import is_swallowed
-from .coroutine import Interruptible
 
 
 def _raise_in(thread: int, kind: type[BaseException] | None) -> None:

@@ -17,9 +17,9 @@ from ...errors import SoftTimeLimitExceeded
 from ...outcome import Outcome
 from ..executor import Executor, end_fork
 from ..hand import Hand
+from ..interruptible import Interruptible
 from ..run import Host, Run
 from .aim import Guard, OwnLoop, SharedLoop
-from .coroutine import Interruptible
 from .threads import Threads
 
 BLOCKED = 0.5

@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
-from ...errors import SoftTimeLimitExceeded, TaskInterrupted
+from ..errors import SoftTimeLimitExceeded, TaskInterrupted
 
 
 class SoftLimitCancelled(SoftTimeLimitExceeded, asyncio.CancelledError):
