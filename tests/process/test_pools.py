@@ -9,8 +9,10 @@ import time
 
 import pytest
 
+from tests.process.arena import Arena
+from tests.servers import RedisServer
 from tests.waiting import wait_for
-from umbel.errors import TaskFailed
+from umbel.errors import EnqueueError, TaskFailed
 
 POOLS = ["threads", "asyncio"]
 
@@ -129,11 +131,13 @@ def test_a_dead_childs_tasks_run_alone_and_within_a_second(arena, pool):
     [child] = worker.children()
     os.kill(child, signal.SIGKILL)
     at = time.monotonic()
-    arena.all_ran(range(4))
+    arena.send("mark", "later")
+    arena.all_ran([*range(4), "later"])
     spans = sorted((arena.runs(n, "begin")[-1].at, arena.runs(n)[-1].at) for n in range(4))
     assert spans[0][0] - at < 5.0
     for before, after in itertools.pairwise(spans):
         assert before[1] <= after[0], "two of them ran beside each other"
+    assert spans[-1][1] <= arena.runs("later")[0].at, "something else ran beside one of them"
     assert sum(q.dead for q in arena.stats()) == 0
 
 
@@ -246,3 +250,33 @@ def test_a_failure_is_told(sqlite_arena):
     _pool(sqlite_arena, "asyncio")
     with pytest.raises(TaskFailed, match="no such"):
         sqlite_arena.send("raises", 1).get(30)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_server_that_is_killed_loses_nothing(tmp_path, tmp_path_factory, redis_server, pool):
+    """What runs through the outage is settled once, and what came before and after is run once."""
+    with RedisServer(tmp_path_factory.mktemp("redis"), "--appendfsync", "always", aof=True) as server:
+        arena = Arena(tmp_path, server.url, lease="1.5")
+        try:
+            _pool(arena, pool)
+            for n in range(3):
+                arena.send("steps" if n % 2 else "anap", f"through{n}", 2.0)
+                _begun(arena, f"through{n}")
+            server.kill()
+            server.start()
+            names = [f"through{n}" for n in range(3)]
+            for n in range(20):
+                wait_for(lambda n=n: _sent(arena, n), 30)
+                names.append(str(n))
+            arena.all_ran(names)
+            _quiet_store(arena)
+            assert {name: len(arena.runs(name)) for name in names} == dict.fromkeys(names, 1)
+        finally:
+            arena.close()
+
+
+def _sent(arena, n):
+    try:
+        return arena.send("mark", n, task_id=f"mark-{n}")
+    except EnqueueError:
+        return None
