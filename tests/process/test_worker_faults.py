@@ -101,16 +101,18 @@ def test_what_the_broker_did_not_answer_is_asked_again(tmp_path, server):
         arena.close()
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
 @pytest.mark.parametrize("new_ones", [False, True], ids=["its connection", "all its connections"])
-def test_a_child_that_could_fetch_and_does_not(tmp_path, server, new_ones):
+def test_a_child_that_could_fetch_and_does_not(tmp_path, server, new_ones, pool):
     """Its own way to the broker is a black hole, the supervisor's is not: it connects anew, or else it is replaced."""
     hole = BlackHole(server.port)
     arena = Arena(tmp_path, f"redis://127.0.0.1:{hole.port}/0?socket_timeout=120")
     arena.environment["UMBEL_TEST_SPANS"] = "reconnect=7 stuck=14"  # more than the 5 s for which an idle child waits
     try:
-        worker = arena.worker(concurrency=1).ready()
+        worker = arena.worker("-P", pool, concurrency=1).ready()
         (child,) = worker.children()
-        wait_for(lambda: len(ports_of(child)) == 2)  # one to ask, one to wait
+        # one to ask, one to wait; of a pool, whose lookout has a broker of its own, another one to ask
+        wait_for(lambda: len(ports_of(child)) == (2 if pool == "prefork" else 3))
         hole.swallow(child, new_ones=new_ones)
         arena.send("mark", "m")
         arena.all_ran(["m"], 60)

@@ -319,8 +319,8 @@ class PooledChild:
             self.settler.flush()
             if not running:
                 return 0
-            if not any(not run.hard or run.hard > now for run in list(self.hand.runs.values())):
-                return EXIT_OVERDUE if self.hand.running else 0
+            if self.hand.abandon(now):
+                return EXIT_OVERDUE
             self._sleep(_DRAIN_LOOK)
 
 

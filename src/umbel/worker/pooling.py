@@ -20,6 +20,10 @@ from .roster import Roster
 if TYPE_CHECKING:
     from ..app import Umbel
 
+_TURN = 0.001
+"""Seconds after which a thread that computes lets another one have the interpreter: the one that exchanges needs it for
+moments, several times a round trip, and with CPython's 5 ms the tasks that wait for its claim would wait for those too."""
+
 log = logging.getLogger("umbel.worker")
 
 
@@ -32,6 +36,7 @@ def run_pooled(app: Umbel, kind: str, birth: Birth, roster: Roster, queues: list
     place = Place(birth.slot, roster, birth.permits)
     child = PooledChild(app, kind, app.make_broker(), app.make_broker(), birth.holder, place, queues, strict)
     _hear_signals(child)
+    sys.setswitchinterval(_TURN)
     os.register_at_fork(after_in_child=partial(let_go, child.let_go))
     status = EXIT_FENCED
     try:

@@ -67,6 +67,8 @@ class Threads:
                 del run, outcome  # a thread that waits keeps nothing of its last run
         except BaseException as exc:  # nobody would ever settle what runs here
             self._host.broken(exc)
+        finally:
+            guard.close()
 
     def _next(self) -> Run | None:
         run = self._begin()
