@@ -11,7 +11,18 @@ from ..clock import Clock
 from ..events import Buried, ChildDied, Event, TaskTimedOut
 from .catalog import TaskFacts
 from .clerk import Clerk
-from .crew import Member, Ran, blame_for, describe_end, found_running, is_expected, over_hard_limit
+from .crew import (
+    Member,
+    Ran,
+    blame_for,
+    cause_of,
+    describe_end,
+    found_running,
+    is_expected,
+    killed_from_outside,
+    over_hard_limit,
+)
+from .memory import KernelKills
 from .points import reach
 
 _LAST_WORD = 0.05
@@ -33,8 +44,9 @@ class Retirement(NamedTuple):
 class Burials:
     """Asks for each dead child's retirement until the broker has answered."""
 
-    def __init__(self, clerk: Clerk, worker: str, clock: Clock, tell: Callable[[Event], None]) -> None:
+    def __init__(self, clerk: Clerk, worker: str, clock: Clock, kernel: KernelKills, tell: Callable[[Event], None]) -> None:
         self._clerk = clerk
+        self._kernel = kernel
         self._worker = worker
         self._clock = clock
         self._tell = tell
@@ -46,6 +58,8 @@ class Burials:
         if member.asked or now < self._not_before or self._may_still_hear(member, now):
             return
         member.asked = True
+        if member.out_of_memory is None:
+            member.out_of_memory = killed_from_outside(member) and self._kernel.explain_one()
         self._clerk.ask(
             lambda broker: _retire(broker, member, tasks),
             lambda done: self._done(member, done, over),
@@ -70,7 +84,14 @@ class Burials:
             return
         blamed = done.ran.envelope.id if done.ran and not is_expected(member) else None
         self._tell(
-            ChildDied(worker=self._worker, pid=member.pid, reason=describe_end(member), blamed=blamed, returned=done.retired.returned)
+            ChildDied(
+                worker=self._worker,
+                pid=member.pid,
+                reason=describe_end(member),
+                blamed=blamed,
+                returned=done.retired.returned,
+                cause=cause_of(member),
+            )
         )
         if done.ran is not None and over_hard_limit(member):
             e = done.ran.envelope

@@ -8,6 +8,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import random
 import signal
 import sys
 import threading
@@ -23,11 +24,12 @@ from ..facets import Remembers
 from ..outcome import Outcome, Released, Retry
 from .claimer import Claimer
 from .executor import Executor, Prepared
+from .lifespan import Lifespan
 from .limits import limits_of
 from .permits import Permits
 from .points import reach
 from .settler import Settler
-from .slots import ChildSlot, Command
+from .slots import POKE, ChildSlot, Command
 from .softlimit import SoftLimit
 from .teller import Teller
 from .tether import Tether
@@ -37,9 +39,6 @@ if TYPE_CHECKING:
 
 EXIT_FENCED = 4
 EXIT_UNSEEN = 5
-POKE = signal.SIGUSR2
-"""Look at your slot: a command, or a soft limit. Tasks must leave this signal alone."""
-
 _LONG = 1.0
 """Seconds of a run after which its child beats at once, and not only with its next batch."""
 
@@ -56,12 +55,24 @@ class Birth(NamedTuple):
     """The end of a pipe that closes with the supervisor."""
     parent: int
     """The template's process id."""
+    max_memory: int = 0
+    """Bytes that it may have; 0: no limit."""
 
 
 class Child:
     """The loop. Built after the fork; owns its broker."""
 
-    def __init__(self, app: Umbel, broker: Broker, holder: str, slot: ChildSlot, permits: Permits, queues: list[str], strict: bool) -> None:
+    def __init__(
+        self,
+        app: Umbel,
+        broker: Broker,
+        holder: str,
+        slot: ChildSlot,
+        permits: Permits,
+        queues: list[str],
+        strict: bool,
+        max_memory: int = 0,
+    ) -> None:
         self.clock: Clock = app.clock
         self.broker = broker
         self.slot = slot
@@ -70,6 +81,7 @@ class Child:
         self.strict = strict
         self.quiet = False
         self.claimer = Claimer()
+        self.lifespan = Lifespan(slot, app.settings.max_tasks_per_child, max_memory, random.Random())
         self.teller = Teller(app.events, self.clock)
         self.tether = Tether(broker, slot, self.clock, self.teller.reconnected)
         self.settler = Settler(self.tether, holder, self.clock, self._pause)
@@ -116,14 +128,16 @@ class Child:
         reach("child.before_exchange")
         while not self.quiet and self.slot.command == Command.RUN:
             self.slot.beat(self.clock.monotonic())
-            answer = self.settler.exchange(self.queues, self.claimer.limit())
+            answer = self.settler.exchange(self.queues, self.lifespan.share(self.claimer.limit()))
             if not self.strict and len(self.queues) > 1:
                 self.queues.append(self.queues.pop(0))
             if answer.dropped:
                 self.teller.removed(answer.dropped)
             if answer.deliveries:
                 self.claimer.claimed(answer.deliveries)
+                self.lifespan.claimed(len(answer.deliveries))
                 self._batch(answer.deliveries)
+                self.quiet = self.lifespan.batch_ended() or self.quiet
             else:
                 self._idle(answer.next_due)
         self.settler.flush()
@@ -161,7 +175,10 @@ class Child:
                 self.settler.flush()
             if not self.permits.take():
                 return self._taken_back(seq)
-            if self.settler.due(self._run(delivery, prepared)):
+            ended = self._run(delivery, prepared)
+            if ended >= self.lifespan.look_at and self.lifespan.look(ended):
+                self.quiet = True
+            if self.settler.due(ended):
                 self.settler.flush()
         return None
 
@@ -268,7 +285,7 @@ def run_child(app: Umbel, birth: Birth, queues: list[str], strict: bool) -> int:
     if not _is_seen(birth.slot, birth.parent):
         return EXIT_UNSEEN
     broker = app.make_broker()
-    child = Child(app, broker, birth.holder, birth.slot, birth.permits, queues, strict)
+    child = Child(app, broker, birth.holder, birth.slot, birth.permits, queues, strict, birth.max_memory)
     os.register_at_fork(after_in_child=partial(_let_go, child))
     try:
         child.connect()

@@ -110,8 +110,10 @@ class Supervisor:
                 if isinstance(message, Failed):
                     return message
                 if isinstance(message, Ready):
-                    template.catalog = message.catalog
-                    return None
+                    allowed = template.introduced(message.catalog, self.options.concurrency)
+                    if allowed.warning:
+                        log.warning("%s", allowed.warning)
+                    return Failed(allowed.refused, 2) if allowed.refused else None
             if template.line.closed:
                 return Failed("the template process ended before it was ready", 3)
             self._turn(0.1, on_template=False)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from ..errors import AppNotFound, ConfigError, UmbelError
+from ..errors import AppNotFound, BrokerError, ConfigError, UmbelError
 from ..policy import hard_limit_policy
 from .catalog import Catalog, TaskFacts
 from .child import Birth, be_born, run_child
@@ -68,6 +68,7 @@ def catalog_of(app: Umbel, options: WorkerOptions) -> Catalog:
         dead_letter_bytes=s.dead_letter_bytes,
         dead_letter_ttl=s.dead_letter_ttl,
         listens=wanted(app.events),
+        max_memory_per_child=s.max_memory_per_child,
     )
 
 
@@ -145,7 +146,7 @@ class Template:
         queues = list(self.options.queues or self.app.queues())
         turn = fork.slot % len(queues)
         queues = queues if self.options.strict else queues[turn:] + queues[:turn]
-        birth = Birth(fork.holder, self.slots.child(fork.slot), self.permits[fork.slot], self.life, self.pid)
+        birth = Birth(fork.holder, self.slots.child(fork.slot), self.permits[fork.slot], self.life, self.pid, fork.max_memory)
         return run_child(self.app, birth, queues, self.options.strict)
 
     def _tend_herald(self) -> int | None:
@@ -208,6 +209,19 @@ def _load(options: WorkerOptions) -> Umbel:
     return app
 
 
+def _warm_up(app: Umbel) -> None:
+    """Have what a first connection imports and builds in the memory that all children share: 1 to 3 MB for each of them. The
+    supervisor connects meanwhile, so nobody waits for this."""
+    broker = app.make_broker()
+    try:
+        broker.open()
+        broker.ping()
+    except BrokerError as exc:
+        log.debug("the template could not try the broker: %s", exc)
+    finally:
+        broker.close()  # nothing that is open may be shared
+
+
 def main(argv: list[str]) -> int:
     """Import, report, fork until told to end."""
     options = msgspec.json.decode(argv[0], type=WorkerOptions)
@@ -225,9 +239,10 @@ def main(argv: list[str]) -> int:
     except Exception:
         line.send(Failed(f"the app does not import\n{traceback.format_exc()}", EXIT_IMPORT))
         return EXIT_IMPORT
+    line.send(Ready(catalog_of(app, options)))
+    _warm_up(app)
     gc.collect()
     gc.freeze()  # what is here now is shared by all children: the collector must not touch, and so copy, its pages
-    line.send(Ready(catalog_of(app, options)))
     Template(app, options, inherited, line).serve()
     return 0
 

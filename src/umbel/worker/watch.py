@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 from ..clock import Clock
 from ..envelope import Receipt
-from .child import POKE
 from .clerk import Clerk
 from .crew import Killed, Member
 from .judge import Sentence, holds_hostages, judge
 from .places import Places
 from .points import reach
-from .slots import Pulse, Running
+from .slots import POKE, Pulse, Running
 
 _AGAIN = 0.5
 """Seconds after which what the broker did not answer is asked again."""
