@@ -34,6 +34,7 @@ class Cancels:
 
     def add(self, id: str) -> None:
         """End the run of message ``id``, if a child of ours has it."""
+        log.info("%s is cancelled: whoever runs it here is to be ended", id)
         self._wanted[id] = None
         self._next = 0.0
 

@@ -31,12 +31,11 @@ class Succession:
             log.info("child %d is replaced: %s", member.pid, _WHY[wish])
 
     def born(self, heir: Member, members: Iterable[Member]) -> None:
-        """A new member was engaged: it follows the first that waits for one."""
-        if not heir.leaving:
-            for member in members:
-                if member is not heir and stays_no_longer(member) and member.last is None and member not in self._heirs:
-                    self._heirs[member] = heir
-                    return
+        """A new member was engaged: it follows the first that waits for one. (Who was told to leave, at a reload, is not waited for.)"""
+        for member in members:
+            if member.wish and not member.leaving and member.last is None and member not in self._heirs:
+                self._heirs[member] = heir
+                return
 
     def must_wait(self, heir: Member) -> bool:
         """Does the one that it follows still live?"""
