@@ -33,6 +33,7 @@ from .slots import POKE, ChildSlot, Command
 from .softlimit import SoftLimit
 from .teller import Teller
 from .tether import Tether
+from .title import ChildTitle
 
 if TYPE_CHECKING:
     from ..app import Umbel
@@ -82,6 +83,7 @@ class Child:
         self.quiet = False
         self.claimer = Claimer()
         self.lifespan = Lifespan(slot, app.settings.max_tasks_per_child, max_memory, random.Random())
+        self.title = ChildTitle(app.settings.name, self.clock)
         self.teller = Teller(app.events, self.clock)
         self.tether = Tether(broker, slot, self.clock, self.teller.reconnected)
         self.settler = Settler(self.tether, holder, self.clock, self._pause)
@@ -192,6 +194,7 @@ class Child:
         name = prepared.task.name
         soft, hard = self._limits.get(name) or self._limits_of(prepared)
         self.slot.begin(delivery.receipt.index, began, soft, hard)
+        self.title.task, self.title.runs = name, self.slot.version
         reach("child.running")
         if self.teller.heard:
             self.teller.began(name, delivery)
@@ -200,6 +203,7 @@ class Child:
         if ended - began > _LONG:
             self.slot.beat(ended)  # before the end is seen: after a run of minutes, the last beat would look like a stuck loop
         self.slot.end()
+        self.title.task = ""
         self.settler.add(delivery.receipt, outcome, ended)
         self.claimer.ran(name, ended - began)
         if self.soft.struck:
@@ -286,6 +290,7 @@ def run_child(app: Umbel, birth: Birth, queues: list[str], strict: bool) -> int:
         return EXIT_UNSEEN
     broker = app.make_broker()
     child = Child(app, broker, birth.holder, birth.slot, birth.permits, queues, strict, birth.max_memory)
+    child.title.start()
     os.register_at_fork(after_in_child=partial(_let_go, child))
     try:
         child.connect()

@@ -29,6 +29,7 @@ from .nursery import Pipes
 from .options import WorkerOptions
 from .points import reach
 from .shift import Shift
+from .title import set_title
 from .upkeep import Upkeep
 from .wire import Failed, Ready
 
@@ -138,6 +139,7 @@ class Supervisor:
         self.lease.start()
         self.upkeep = Upkeep(self.clerk, self.lease, catalog.lease_ttl, self.clock, self.events.emit)
         self.shift.begin(self.clerk, self.events.emit, self.lease.answering_since)
+        set_title("supervisor", catalog.app, f"queues {', '.join(catalog.queues)}")
         print_banner(self.options, catalog, self.worker)
         return True
 

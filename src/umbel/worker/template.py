@@ -32,6 +32,7 @@ from .options import Inherited, WorkerOptions
 from .permits import Permits
 from .points import reach
 from .slots import Slots
+from .title import set_title
 from .wire import Exited, Failed, Fork, Forked, Line, NotForked, Ready
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ class Template:
 
     def _run_herald(self) -> int:
         be_born(self.life)
+        set_title("herald", self.app.settings.name)
         return run_herald(self.app.events, self.events, self.pid)
 
     def _end_herald(self) -> None:
@@ -240,6 +242,7 @@ def main(argv: list[str]) -> int:
         line.send(Failed(f"the app does not import\n{traceback.format_exc()}", EXIT_IMPORT))
         return EXIT_IMPORT
     line.send(Ready(catalog_of(app, options)))
+    set_title("template", app.settings.name)
     _warm_up(app)
     gc.collect()
     gc.freeze()  # what is here now is shared by all children: the collector must not touch, and so copy, its pages
