@@ -56,7 +56,8 @@ def _lines(name: str, url: str | None) -> list[str]:
     finally:
         stage.close()
     return [
-        f"{name}: {few:.1f} MiB with {FEW} children (supervisor {supervisor:.1f}, template {template:.1f}, private to a child {private:.1f})",
+        f"{name}: {few:.1f} MiB with {FEW} children "
+        f"(supervisor {supervisor:.1f}, template {template:.1f}, private to a child {private:.1f})",
         f"{name}: each further child {(many - few) / (MANY - FEW):.1f} MiB",
     ]
 

@@ -51,13 +51,11 @@ class Succession:
         return member.wish is Wish.MEMORY or (running is not None and not running.busy)
 
     def ended(self, member: Member) -> Member | None:
-        """A member has ended, or shall not be waited for: whoever followed it may begin."""
-        for predecessor in [one for one, heir in self._heirs.items() if heir is member]:
-            del self._heirs[predecessor]
+        """A member has ended: who followed it may begin."""
         return self._heirs.pop(member, None)
 
     def free(self, heir: Member) -> None:
-        """It waits for nobody any more."""
+        """It waits for nobody any more, or is no more."""
         for predecessor in [one for one, its in self._heirs.items() if its is heir]:
             del self._heirs[predecessor]
 
