@@ -6,11 +6,12 @@ and threads of the user's go on: that is done here, the first often, the second 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from ..clock import Clock
 from .crew import Killed, Member
-from .memory import KernelKills, Surroundings, anonymous
+from .memory import KernelKills, Surroundings, anonymous, shown
 from .points import reach, span
 from .slots import Running, Slots, Wish
 
@@ -18,6 +19,8 @@ _BUSY = 0.1
 """Seconds between two looks at a child whose task has been running for longer than that."""
 _IDLE = span("weigh", 5.0)
 """Seconds between two looks at one that waits."""
+
+log = logging.getLogger("umbel.worker")
 
 
 class Scales:
@@ -52,7 +55,9 @@ class Scales:
             return
         reach("supervisor.weighed")
         if not running.busy:
-            member.wish = member.wish or Wish.MEMORY
+            if not member.wish:
+                log.info("child %d is replaced: it waits, and has %s of %s", member.pid, shown(has), shown(member.limit))
+                member.wish = Wish.MEMORY
         elif self._slots.running(member.slot) == running:
             member.weight = has
             member.kill(Killed.MEMORY, running.version)

@@ -101,6 +101,7 @@ class Shift:
             if member.last is None:
                 self._watch.turn(member)
                 self._hear_wish(member)
+                self._doubt_template(member)
             else:
                 self._burials.turn(member, member.tasks, self._buried)
         if hire and self._hiring and self.nursery.ready and self._clock.monotonic() >= self._not_before:
@@ -111,6 +112,9 @@ class Shift:
         self._succession.hear(member)
         if self._succession.may_go(member):
             self._dismiss([member])
+
+    def _doubt_template(self, member: Member) -> None:
+        """One that hangs, or was stopped, would keep this worker from new children without a word."""
         if not member.pid and self._clock.monotonic() - member.born > STUCK_AGE and not member.template.gone():
             log.error(
                 "the template %d does not fork though it was asked to: it is killed, and a new one started", member.template.process.pid

@@ -25,6 +25,7 @@ from .clerk import Clerk
 from .dispatch import Dispatch
 from .lease import Lease
 from .logs import set_up_logs
+from .memory import shown
 from .nursery import Pipes
 from .options import WorkerOptions
 from .points import reach
@@ -114,6 +115,8 @@ class Supervisor:
                     allowed = template.introduced(message.catalog, self.options.concurrency)
                     if allowed.warning:
                         log.warning("%s", allowed.warning)
+                    elif allowed.limit:
+                        log.info("each child may have %s of memory", shown(allowed.limit))
                     return Failed(allowed.refused, 2) if allowed.refused else None
             if template.line.closed:
                 return Failed("the template process ended before it was ready", 3)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from ..errors import AppNotFound, BrokerError, ConfigError, UmbelError
+from ..errors import AppNotFound, ConfigError, UmbelError
 from ..policy import hard_limit_policy
 from .catalog import Catalog, TaskFacts
 from .child import Birth, be_born, run_child
@@ -218,7 +218,7 @@ def _warm_up(app: Umbel) -> None:
     try:
         broker.open()
         broker.ping()
-    except BrokerError as exc:
+    except UmbelError as exc:
         log.debug("the template could not try the broker: %s", exc)
     finally:
         broker.close()  # nothing that is open may be shared
