@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 from umbel import Retry, SoftTimeLimitExceeded, Umbel, current_task
@@ -18,6 +19,9 @@ app = Umbel(
     heartbeat=float(os.environ.get("SAMPLE_LEASE", "2")) / 4,
     shutdown_timeout=float(os.environ.get("SAMPLE_DRAIN", "25")),
 )
+if os.path.exists(ballast := os.environ.get("SAMPLE_BALLAST_FILE", "")):
+    with open(ballast) as file:
+        BALLAST = b"1" * int(file.read())
 _MARKS = os.open(os.environ.get("SAMPLE_MARKS", os.devnull), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
@@ -236,3 +240,37 @@ async def retries(self, n):
 async def raises(n):
     await asyncio.sleep(0)
     raise LookupError("no such thing")
+
+
+_kept = []
+
+
+@app.task(name="leak")
+def leak(n, size=1 << 20):
+    """Keeps ``size`` bytes for ever."""
+    _kept.append(b"\1" * size)
+    put_mark(n)
+
+
+@app.task(name="swell", time_limit=60, soft_time_limit=50)
+def swell(n, size):
+    """Takes ``size`` bytes at once, and then some time."""
+    put_mark(n, "begin")
+    ballast = b"\1" * size
+    time.sleep(30)
+    put_mark(n, f"run{len(ballast)}")
+
+
+@app.task(name="swells_for")
+def swells_for(n, size, seconds):
+    ballast = b"\1" * size
+    time.sleep(seconds)
+    del ballast
+    put_mark(n)
+
+
+@app.task(name="swells_later")
+def swells_later(n, size):
+    """Leaves a thread behind that takes memory when the task is over."""
+    threading.Timer(0.3, lambda: _kept.append(b"\1" * size)).start()
+    put_mark(n)

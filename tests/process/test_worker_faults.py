@@ -320,3 +320,36 @@ def test_a_supervisor_killed_between_taking_permits_and_giving_back(arena):
     arena.all_ran(hostages, 30)
     wait_for(lambda: len(arena.runs("long", "begin")) == 2, 10)
     assert {n: len(arena.runs(n)) for n in hostages} == dict.fromkeys(hostages, 1)
+
+
+# -- orders and templates that come to nothing
+
+
+def test_revoking_with_terminate_what_is_claimed_and_not_begun(arena):
+    worker = arena.worker(concurrency=1).ready()
+    arena.arm("child.after_claim")
+    result = arena.send("tracked", "t", 60)
+    child = arena.stopped_at("child.after_claim")
+    result.revoke(terminate=True)
+    wait_for(lambda: worker.said("is to be ended"))
+    arena.release("child.after_claim", child)
+    wait_for(lambda: result.state == "REVOKED", 20)
+    assert not arena.runs("t")
+    wait_for(lambda: child not in worker.children())
+    arena.send("mark", "after")
+    arena.all_ran(["after"])
+
+
+def test_a_template_that_does_not_fork_is_replaced(sqlite_arena):
+    arena = sqlite_arena
+    arena.environment["UMBEL_TEST_SPANS"] = "stuck=2"
+    worker = arena.worker(concurrency=1).ready()
+    (child,), template = worker.children(), worker.template()
+    os.kill(template, signal.SIGSTOP)
+    os.kill(child, signal.SIGKILL)
+    arena.send("mark", "m")
+    arena.all_ran(["m"], 30)
+    assert worker.said(f"the template {template} does not fork")
+    assert worker.template() != template
+    assert worker.stop() == 0
+    assert not _session(worker.pid)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import select
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -21,6 +22,7 @@ from .child import EXIT_OVERDUE
 from .claimer import Claimer
 from .executor import Executor, Guard, Prepared
 from .hand import Hand
+from .lifespan import Lifespan
 from .limits import limits_of
 from .lookout import Lookout
 from .permits import Permits
@@ -82,9 +84,19 @@ class PooledChild:
     """The loop. ``serve`` belongs to the thread that called ``connect``."""
 
     def __init__(
-        self, app: Umbel, kind: str, broker: Broker, waits: Broker, holder: str, place: Place, queues: list[str], strict: bool
+        self,
+        app: Umbel,
+        kind: str,
+        broker: Broker,
+        waits: Broker,
+        holder: str,
+        place: Place,
+        queues: list[str],
+        strict: bool,
+        max_memory: int = 0,
     ) -> None:
-        """``kind``: ``threads`` or ``asyncio``. ``waits``: another object on the same store, to wait with."""
+        """``kind``: ``threads`` or ``asyncio``. ``waits``: another object on the same store, to wait with.
+        ``max_memory``: bytes from which the child wishes to be replaced, 0 for no limit."""
         self.clock: Clock = app.clock
         self.broker = broker
         self.slot = place.slot
@@ -101,6 +113,7 @@ class PooledChild:
         self.settler = Settler(self.tether, holder, self.clock, self._pause)
         self.turns = Turns.of(queues, strict, self.tether, app.settings.versioned_queues, self.clock)
         self.claimer = Claimer()
+        self.lifespan = Lifespan(place.slot, app.settings.max_tasks_per_child, max_memory, random.Random())
         self.room = Room(self.claimer, place.roster.capacity)
         self.hand = Hand(place.roster, place.permits, self.clock.monotonic, self._limits, self.notify)
         self.lookout = Lookout(waits, self.notify)
@@ -241,12 +254,14 @@ class PooledChild:
             self.claimer.ran(run.name, at - run.began)
         if ended:
             self.room.stingy = False
+            if ended[-1][2] >= self.lifespan.look_at:
+                self.lifespan.look(ended[-1][2])
 
     def _wanted(self) -> int:
         """How many to ask for, if the broker is asked. Beside what must run alone, nothing."""
-        if self.hand.taken or self.hand.alone:
+        if self.hand.taken or self.hand.alone or self.lifespan.over:
             return 0
-        return self.room.wanted(self.hand.free, self.hand.waiting)
+        return self.lifespan.share(self.room.wanted(self.hand.free, self.hand.waiting))
 
     def _exchange(self, wanted: int) -> None:
         answer = self.settler.exchange(self.turns.take() if wanted else (), wanted)
@@ -254,6 +269,7 @@ class PooledChild:
             self.teller.removed(answer.dropped)
         if answer.deliveries:
             self.claimer.claimed(answer.deliveries)
+            self.lifespan.claimed(len(answer.deliveries))
             self._take_in(answer.deliveries)
         if len(answer.deliveries) < wanted:
             self.supply.ran_out(self.clock.monotonic(), answer.next_due, empty=self.hand.empty)

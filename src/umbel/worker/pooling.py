@@ -12,10 +12,11 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ..errors import Fenced
-from .child import EXIT_FENCED, EXIT_UNSEEN, POKE, Birth, be_born, is_seen, let_go
+from .child import EXIT_FENCED, EXIT_UNSEEN, Birth, be_born, is_seen, let_go
 from .points import reach
 from .pooled import Place, PooledChild
 from .roster import Roster
+from .slots import POKE
 
 if TYPE_CHECKING:
     from ..app import Umbel
@@ -34,7 +35,7 @@ def run_pooled(app: Umbel, kind: str, birth: Birth, roster: Roster, queues: list
     if not is_seen(birth.slot, birth.parent):
         return EXIT_UNSEEN
     place = Place(birth.slot, roster, birth.permits)
-    child = PooledChild(app, kind, app.make_broker(), app.make_broker(), birth.holder, place, queues, strict)
+    child = PooledChild(app, kind, app.make_broker(), app.make_broker(), birth.holder, place, queues, strict, birth.max_memory)
     _hear_signals(child)
     sys.setswitchinterval(_TURN)
     os.register_at_fork(after_in_child=partial(let_go, child.let_go))

@@ -26,10 +26,12 @@ from .clerk import Clerk
 from .dispatch import Dispatch
 from .lease import Lease
 from .logs import set_up_logs
+from .memory import shown
 from .nursery import Pipes
 from .options import WorkerOptions
 from .points import reach
 from .shift import Shift
+from .title import set_title
 from .upkeep import Upkeep
 from .wire import Failed, Ready
 
@@ -113,8 +115,12 @@ class Supervisor:
                 if isinstance(message, Failed):
                     return message
                 if isinstance(message, Ready):
-                    template.catalog = message.catalog
-                    return None
+                    allowed = template.introduced(message.catalog, self.options.concurrency)
+                    if allowed.warning:
+                        log.warning("%s", allowed.warning)
+                    elif allowed.limit:
+                        log.info("each child may have %s of memory", shown(allowed.limit))
+                    return Failed(allowed.refused, 2) if allowed.refused else None
             if template.line.closed:
                 return Failed("the template process ended before it was ready", 3)
             self._turn(0.1, on_template=False)
@@ -139,6 +145,7 @@ class Supervisor:
         self.lease.start()
         self.upkeep = Upkeep(self.clerk, self.lease, catalog.lease_ttl, self.clock, self.events.emit)
         self.shift.begin(self.clerk, self.events.emit, self.lease.answering_since)
+        set_title("supervisor", catalog.app, f"queues {', '.join(catalog.queues)}")
         print_banner(self.options, catalog, self.worker)
         return True
 
