@@ -62,6 +62,7 @@ def test_what_is_added_is_begun_in_order_while_there_is_room(parts):
     assert parts.hand.free == 0
     assert sorted(row.key for row in parts.roster.rows()) == sorted(run.key for run in begun[:4])
     parts.hand.end(begun[1], Done())
+    assert sorted(row.key for row in parts.roster.rows()) == sorted(run.key for run in begun[:4] if run is not begun[1])
     assert parts.hand.begin().key == keys(batch(2, 2))[1]
     assert [one.run for one in parts.hand.collect()] == [begun[1]]
 

@@ -4,6 +4,7 @@ import pytest
 
 from umbel.testing.clock import ManualClock
 from umbel.worker import title
+from umbel.worker.slots import Slots
 from umbel.worker.title import ChildTitle, set_title
 
 
@@ -16,10 +17,12 @@ def shown(monkeypatch):
 
 def test_it_says_what_has_been_running_since_the_last_look_and_changes_nothing_else(shown):
     clock = ManualClock(1_800_000_000_000)
-    child = ChildTitle("bank", clock)
+    slots = Slots.create(1)
+    slot = slots.child(0)
+    child = ChildTitle("bank", slot, clock)
 
-    def look(task, runs):
-        child.task, child.runs = task, runs
+    def look(task, version):
+        child.task, slot.version = task, version
         clock.advance(1000)
         child.look()
         return shown[-1]

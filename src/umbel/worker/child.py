@@ -85,7 +85,7 @@ class Child:
         self.quiet = False
         self.claimer = Claimer()
         self.lifespan = Lifespan(slot, app.settings.max_tasks_per_child, max_memory, random.Random())
-        self.title = ChildTitle(app.settings.name, self.clock)
+        self.title = ChildTitle(app.settings.name, slot, self.clock)
         self.teller = Teller(app.events, self.clock)
         self.tether = Tether(broker, slot, self.clock, self.teller.reconnected)
         self.settler = Settler(self.tether, holder, self.clock, self._pause)
@@ -200,7 +200,7 @@ class Child:
         name = prepared.task.name
         soft, hard = self._limits.get(name) or self._limits_of(prepared)
         self.slot.begin(delivery.receipt.index, began, soft, hard)
-        self.title.task, self.title.runs = name, self.slot.version
+        self.title.task = name
         reach("child.running")
         if self.teller.heard:
             self.teller.began(name, delivery)

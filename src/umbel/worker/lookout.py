@@ -61,12 +61,21 @@ class Lookout:
                 self._broker.wait(queues, timeout, self._stop, alone=alone)
             except BrokerError as exc:  # whoever asked tries an exchange next, and says what is wrong
                 log.debug("waiting for work: %s", exc)
-                self._broker.close()
-                self._opened = False
+                self._close()
+            except Exception:
+                log.exception("waiting for work: unexpected")
+                self._close()
             self._drain()
             self.waits = False
             self._notify()
         self._broker.close()
+
+    def _close(self) -> None:
+        self._opened = False
+        try:
+            self._broker.close()
+        except BrokerError as exc:
+            log.debug("broker does not close: %s", exc)
 
     def _drain(self) -> None:
         try:

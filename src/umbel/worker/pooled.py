@@ -236,8 +236,8 @@ class PooledChild:
                 run.strike(TaskInterrupted)
 
     def _send_reports(self) -> None:
-        reports, self._reports = self._reports, {}
-        for delivery, progress in reports.values():
+        while self._reports:
+            _, (delivery, progress) = self._reports.popitem()  # one by one: others put more in meanwhile
             try:
                 if isinstance(self.broker, Remembers):
                     self.broker.report(delivery.receipt, delivery.envelope.id, progress)

@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import cache
 
 from ..clock import Clock, to_datetime
+from .slots import ChildSlot
 
 _EVERY = 1.0
 """Seconds between two looks. What takes less is never seen: changing a title for it would cost more than it tells."""
@@ -36,19 +37,18 @@ def _setter() -> Callable[[str], None] | None:
 
 
 class ChildTitle:
-    """What a child is doing. The loop writes ``task`` and ``runs``; a thread of its own reads them."""
+    """What a child is doing. The loop writes ``task``; a thread of its own reads it, and the run's version."""
 
-    __slots__ = ("_app", "_clock", "_since", "_told", "runs", "task")
+    __slots__ = ("_app", "_clock", "_since", "_slot", "_told", "task")
 
-    def __init__(self, app: str, clock: Clock) -> None:
+    def __init__(self, app: str, slot: ChildSlot, clock: Clock) -> None:
         self._app = app
+        self._slot = slot
         self._clock = clock
         self._since: tuple[int, datetime | None] = (-1, None)
         self._told = ""
         self.task = ""
         """The name of the task that runs; empty for none."""
-        self.runs = 0
-        """Changes with each run."""
 
     def start(self) -> None:
         """Tell from now on, if titles can be had."""
@@ -62,12 +62,12 @@ class ChildTitle:
 
     def look(self) -> None:
         """Say what is so now, if it is not said already."""
-        task, runs = self.task, self.runs
+        task, version = self.task, self._slot.version
         if not task:
             self._since = (-1, None)
             return self._tell("idle")
-        if runs != self._since[0]:  # it began since the last look: what is over by the next one is not worth telling
-            self._since = (runs, to_datetime(self._clock.now()))
+        if version != self._since[0]:  # it began since the last look: what is over by the next one is not worth telling
+            self._since = (version, to_datetime(self._clock.now()))
             return self._tell("busy") if self._told != "busy" else None
         since = self._since[1]
         return self._tell(f"runs {task} since {since:%H:%M:%S} UTC" if since else f"runs {task}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import threading
 from collections.abc import Callable
 
@@ -10,6 +11,8 @@ from ..executor import Executor
 from ..hand import Hand
 from ..run import Host, Run
 from .aim import Aim, Guard, OwnLoop, SharedLoop
+
+log = logging.getLogger("umbel.worker")
 
 
 class Threads:
@@ -38,9 +41,16 @@ class Threads:
             self._change.notify(called)
             born = min(count - called, self._most - len(self.threads))
             for _ in range(born):
-                thread = threading.Thread(target=self._live, name=f"umbel-task-{len(self.threads)}", daemon=True)
-                self.threads.append(thread)
-                thread.start()
+                self._bear()
+
+    def _bear(self) -> None:
+        thread = threading.Thread(target=self._live, name=f"umbel-task-{len(self.threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as exc:  # the system has no room for one: those that there are go on, and what waits goes to others
+            log.error("no thread could be started (%s); %d run tasks", exc, len(self.threads))
+        else:
+            self.threads.append(thread)
 
     def stop(self) -> None:
         """Let threads that run nothing end. Twice is once."""
