@@ -27,7 +27,9 @@ def about(options: WorkerOptions, catalog: Catalog, started: int) -> bytes:
             "app": catalog.app,
             "release": catalog.release,
             "queues": list(catalog.queues),
+            "pool": options.pool,
             "concurrency": options.concurrency,
+            "children": options.children,
             "started": started,
             "tasks": sorted(catalog.tasks),
         }
@@ -58,7 +60,7 @@ def print_banner(options: WorkerOptions, catalog: Catalog, worker: str) -> None:
         *([f"  release  {catalog.release}"] if catalog.release else []),
         f"  broker   {masked(catalog.broker)}",
         f"  queues   {', '.join(catalog.queues)}",
-        f"  children {options.concurrency} (prefork)",
+        f"  children {options.children} ({options.pool}" + (f", {options.concurrency} tasks each)" if options.beside else ")"),
         "  tasks    " + ("\n           ".join(shown) or "none"),
         "",
     ]

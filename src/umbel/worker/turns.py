@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from ..clock import Clock
 from ..errors import BrokerError
 from ..facets import Served
 from ..release import MARK, base_of
+from .tether import Tether
+
+if TYPE_CHECKING:
+    from ..app import Umbel
 
 LOOK_EVERY = 5.0
 """Seconds between looks at who serves what, as long as a wait for work lasts at most."""
@@ -21,6 +26,12 @@ LOOK_SELDOM = 60.0
 _AGAIN = 1.0
 
 log = logging.getLogger("umbel.worker")
+
+
+def turns_of(app: Umbel, tether: Tether, queues: Sequence[str], strict: bool) -> Turns:
+    """Those of a child, which asks through its tether."""
+    every = LOOK_EVERY if app.settings.versioned_queues else LOOK_SELDOM
+    return Turns(queues, strict, tether.served if tether.tells_who_serves else None, every, app.clock)
 
 
 class Turns:
