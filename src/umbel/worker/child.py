@@ -32,7 +32,7 @@ from .slots import ChildSlot, Command
 from .softlimit import SoftLimit
 from .teller import Teller
 from .tether import Tether
-from .turns import turns_of
+from .turns import Turns
 
 if TYPE_CHECKING:
     from ..app import Umbel
@@ -78,7 +78,7 @@ class Child:
         self.soft = SoftLimit(slot)
         self.executor = Executor(app, self.soft, self._store_now, self._report)
         self._settings = app.settings
-        self.turns = turns_of(app, self.tether, queues, strict)
+        self.turns = Turns.of(queues, strict, self.tether, self._settings.versioned_queues, self.clock)
         self._limits: dict[str, tuple[float, float]] = {}
         self._wake, wake_write = os.pipe()
         os.set_blocking(self._wake, False)

@@ -33,7 +33,7 @@ from .slots import ChildSlot, Command
 from .supply import Supply
 from .teller import Teller
 from .tether import Tether
-from .turns import turns_of
+from .turns import Turns
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ class PooledChild:
         self._fatal: BaseException | None = None
         self.teller = Teller(app.events, self.clock)
         self.tether = Tether(broker, place.slot, self.clock, self.teller.reconnected)
-        self.turns = turns_of(app, self.tether, queues, strict)
         self.settler = Settler(self.tether, holder, self.clock, self._pause)
+        self.turns = Turns.of(queues, strict, self.tether, app.settings.versioned_queues, self.clock)
         self.claimer = Claimer()
         self.room = Room(self.claimer, place.roster.capacity)
         self.hand = Hand(place.roster, place.permits, self.clock.monotonic, self._limits, self.notify)

@@ -66,8 +66,8 @@ class Tether:
             self._armed = False
 
     @property
-    def tells_who_serves(self) -> bool:
-        """Has the broker the facet ``Serves``?"""
+    def tells_served(self) -> bool:
+        """Can the broker say who serves what?"""
         return isinstance(self._broker, Serves)
 
     def served(self) -> list[Served]:

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from ..clock import Clock
 from ..errors import BrokerError
 from ..facets import Served
 from ..release import MARK, base_of
 from .tether import Tether
-
-if TYPE_CHECKING:
-    from ..app import Umbel
 
 LOOK_EVERY = 5.0
 """Seconds between looks at who serves what, as long as a wait for work lasts at most."""
@@ -26,12 +22,6 @@ LOOK_SELDOM = 60.0
 _AGAIN = 1.0
 
 log = logging.getLogger("umbel.worker")
-
-
-def turns_of(app: Umbel, tether: Tether, queues: Sequence[str], strict: bool) -> Turns:
-    """Those of a child, which asks through its tether."""
-    every = LOOK_EVERY if app.settings.versioned_queues else LOOK_SELDOM
-    return Turns(queues, strict, tether.served if tether.tells_who_serves else None, every, app.clock)
 
 
 class Turns:
@@ -47,6 +37,11 @@ class Turns:
         self._clock = clock
         self._next = 0.0
         self._seen: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+
+    @classmethod
+    def of(cls, queues: Sequence[str], strict: bool, tether: Tether, versioned: bool, clock: Clock) -> Turns:
+        """Of a child whose broker is behind ``tether``; ``versioned``: does its app send to queues of releases?"""
+        return cls(queues, strict, tether.served if tether.tells_served else None, LOOK_EVERY if versioned else LOOK_SELDOM, clock)
 
     def take(self) -> list[str]:
         """The queues of the next claim."""
