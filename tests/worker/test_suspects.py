@@ -11,8 +11,8 @@ from umbel.message import encode_body
 from umbel.outcome import Dead
 from umbel.policy import HardLimitPolicy
 from umbel.worker.catalog import TaskFacts
-from umbel.worker.child import EXIT_OVERDUE
 from umbel.worker.crew import Killed, Member
+from umbel.worker.endings import EXIT_OVERDUE
 from umbel.worker.roster import Rosters, Row, key_of
 from umbel.worker.suspects import inquest_of_many
 

@@ -24,6 +24,7 @@ from ..errors import BrokerError, Fenced
 from ..facets import Remembers
 from ..outcome import Outcome, Released, Retry
 from .claimer import Claimer
+from .endings import EXIT_FENCED, EXIT_UNSEEN
 from .executor import Executor, Prepared
 from .lifespan import Lifespan
 from .limits import limits_of
@@ -40,10 +41,6 @@ from .turns import Turns
 if TYPE_CHECKING:
     from ..app import Umbel
 
-EXIT_FENCED = 4
-EXIT_UNSEEN = 5
-EXIT_OVERDUE = 6
-"""All that is left to run is over its hard limit: what that means is the supervisor's to say."""
 _LONG = 1.0
 """Seconds of a run after which its child beats at once, and not only with its next batch."""
 

@@ -18,8 +18,8 @@ from ..envelope import Delivery
 from ..errors import BrokerError, TaskInterrupted
 from ..facets import Remembers
 from ..outcome import Outcome, Released, Retry
-from .child import EXIT_OVERDUE
 from .claimer import Claimer
+from .endings import EXIT_OVERDUE
 from .executor import Executor, Guard, Prepared
 from .hand import Hand
 from .lifespan import Lifespan

@@ -12,7 +12,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ..errors import Fenced
-from .child import EXIT_FENCED, EXIT_UNSEEN, Birth, be_born, is_seen, let_go
+from .child import Birth, be_born, is_seen, let_go
+from .endings import EXIT_FENCED, EXIT_UNSEEN
 from .points import reach
 from .pooled import Place, PooledChild
 from .roster import Roster
