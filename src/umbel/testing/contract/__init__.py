@@ -1,6 +1,6 @@
 """The conformance suite: what a broker must do, as tests that run against any.
 
-An author of a broker writes a ``conftest.py`` with two fixtures and a module that imports this one::
+An author of a broker writes a ``conftest.py`` with three fixtures and a module that imports this one::
 
     @pytest.fixture
     def make_harness(tmp_path):              # a Harness on a fresh store at every call
@@ -9,6 +9,9 @@ An author of a broker writes a ``conftest.py`` with two fixtures and a module th
 
     @pytest.fixture
     def harness(make_harness): ...           # one of them, closed afterwards
+
+    @pytest.fixture
+    def live_harness(make_harness): ...      # make_harness(live=True)
 
     from umbel.testing.contract import *     # in test_contract.py
 
@@ -28,6 +31,7 @@ from .queues import TestPruning, TestPurge, TestStats
 from .remembers import TestAwaitRecord, TestKeeping, TestManyRecords, TestRecords, TestReport, TestWhoWaits
 from .repeats import TestRepeating
 from .retire import TestRetire
+from .serves import TestForgottenQueues, TestServes
 from .tombstones import TestManyDeadLetters, TestTombstones
 from .tracked import TestTrackedMachine
 from .waiting import TestWait, TestWaitAndPause, TestWaitWithFullHands
@@ -44,6 +48,7 @@ __all__ = [
     "TestExplicitIds",
     "TestFence",
     "TestFind",
+    "TestForgottenQueues",
     "TestGiveBack",
     "TestHandedAlone",
     "TestHostile",
@@ -68,6 +73,7 @@ __all__ = [
     "TestRetire",
     "TestScheduled",
     "TestSequence",
+    "TestServes",
     "TestStats",
     "TestTombstones",
     "TestTrackedMachine",
