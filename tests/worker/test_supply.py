@@ -5,6 +5,7 @@ import pytest
 from umbel.envelope import Delivery, Envelope, Receipt
 from umbel.worker.claimer import MOST, Claimer
 from umbel.worker.room import Room
+from umbel.worker.roster import WAITING_MAX
 from umbel.worker.supply import Supply
 
 
@@ -105,6 +106,16 @@ def test_of_short_tasks_20_ms_of_work_are_held(room):
     assert room.wanted(0, 0) == room.spare
     assert room.wanted(0, room.spare // 2 + 1) == 0, "a round trip brings many"
     assert room.wanted(100, 0) == 100 + room.spare
+
+
+def test_a_pool_that_is_behind_is_given_no_more_than_a_roster_holds():
+    """One with room for 10,000 that begins nothing, since its loop hangs."""
+    room = Room(Claimer(), 10_000)
+    _means(room, 0.1)
+    waiting = 0
+    while wanted := room.wanted(10_000, waiting):
+        waiting += wanted
+    assert waiting <= WAITING_MAX
 
 
 def test_of_long_tasks_none_is_hoarded(room):

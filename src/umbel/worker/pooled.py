@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 _GATHER = LATEST * 0.8
 """Seconds for which outcomes are gathered while other tasks run: they must be settled within ``LATEST``."""
+_HOLD = 1.0
+"""Seconds without a claim after the pool, with room, began nothing for so long that it was taken back: it hangs, or did."""
 _DRAIN_LOOK = 0.05
 """Seconds between two looks at orders while the child drains."""
 _NO_GUARD: Any = None
@@ -121,6 +123,8 @@ class PooledChild:
         self.supply = Supply(self.lookout)
         self.pool = _make_pool(kind, self, self.hand, place.roster.capacity)
         self.watchdog = Watchdog(self.hand, self.pool, self.clock.monotonic, has_loop=kind == "asyncio")
+        self._hold = 0.0
+        """Nothing is claimed before then (monotonic)."""
         self._known_limits: dict[str, tuple[float, float]] = {}
         self._reports: dict[str, tuple[Delivery, bytes]] = {}
 
@@ -218,7 +222,7 @@ class PooledChild:
         self.slot.beat(now)
         self._look_at_orders()
         self._gather()
-        wanted = self._wanted()
+        wanted = self._wanted(now)
         more = self.supply.more(now, self.turns.queues, empty=self.hand.empty) and not self.hand.taken
         if (more and wanted) or self.settler.due(now + LATEST - _GATHER) or (self.settler.pending and self.hand.empty):
             self._exchange(wanted)
@@ -230,6 +234,7 @@ class PooledChild:
             raise self._fatal
         if self.hand.tidy(self.slot.returned):
             self.room.stingy = True
+            self._hold = self.clock.monotonic() + _HOLD if self.hand.free else 0.0
         for key in self.roster.cancels():
             run = self.hand.runs.get(key)
             if run is not None:
@@ -257,9 +262,9 @@ class PooledChild:
             if ended[-1][2] >= self.lifespan.look_at:
                 self.lifespan.look(ended[-1][2])
 
-    def _wanted(self) -> int:
+    def _wanted(self, now: float) -> int:
         """How many to ask for, if the broker is asked. Beside what must run alone, nothing."""
-        if self.hand.taken or self.hand.alone or self.lifespan.over:
+        if self.hand.taken or self.hand.alone or self.lifespan.over or now < self._hold:
             return 0
         return self.lifespan.share(self.room.wanted(self.hand.free, self.hand.waiting))
 
@@ -299,6 +304,8 @@ class PooledChild:
         self.hand.low = self.room.low if more else -1
         self.hand.alert = not self.settler.pending
         until = now + WAIT_MAX if more else self.supply.look_again()
+        if self._hold > now:
+            until = min(until, self._hold)
         if self.settler.pending:
             until = min(until, self.settler.since + _GATHER)
         self._sleep(min(until - now, WAIT_MAX))
