@@ -20,7 +20,7 @@ from ..outcome import Outcome, Released, Retry
 from .child import EXIT_OVERDUE
 from .claimer import Claimer
 from .executor import Executor, Guard, Prepared
-from .hand import Hand
+from .hand import Ended, Hand
 from .limits import limits_of
 from .lookout import Lookout
 from .permits import Permits
@@ -195,6 +195,11 @@ class PooledChild:
         self.watchdog.stop()
         self.pool.stop()
 
+    @property
+    def pipes(self) -> tuple[int, ...]:
+        """What is to be closed once no thread of it is left, by who goes on without it in the same process."""
+        return (self._wake, self.wake_fd, *self.lookout.pipe)
+
     def _pause(self, span: float) -> None:
         self.slot.beat(self.clock.monotonic())
         time.sleep(span)
@@ -233,7 +238,7 @@ class PooledChild:
 
     def _gather(self) -> None:
         """What has ended; and before it is settled, what it had said of its progress."""
-        ended = self.hand.collect()
+        ended = self._collect()
         if self._reports:
             self._send_reports()
         for run, outcome, at in ended:
@@ -241,6 +246,10 @@ class PooledChild:
             self.claimer.ran(run.name, at - run.began)
         if ended:
             self.room.stingy = False
+
+    def _collect(self) -> list[Ended]:
+        """What has ended and is to be settled."""
+        return self.hand.collect()
 
     def _wanted(self) -> int:
         """How many to ask for, if the broker is asked. Beside what must run alone, nothing."""

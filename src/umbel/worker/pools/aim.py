@@ -116,6 +116,19 @@ class OwnLoop:
             if not task.done():
                 self._abandon(loop, task)
 
+    def close(self) -> None:
+        """For a thread that ends, in a process that goes on: cancel what coroutines left behind."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        loop.close()
+
     def _abandon(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
         """The strike was raised in the loop itself, in the moment before the coroutine was known: another loop from now on."""
         self._loop = None
@@ -154,6 +167,9 @@ class SharedLoop:
             if not done.done():
                 self._loop.call_soon_threadsafe(interruptible.interrupt, SoftTimeLimitExceeded)
 
+    def close(self) -> None:
+        """It is the pool's."""
+
 
 class Guard:
     """What an ``Executor`` runs a thread's tasks in. One per thread; a run's aim is new each time."""
@@ -169,3 +185,7 @@ class Guard:
     def wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end. For use inside ``call``."""
         return self._loop.run(self.aim, coroutine)
+
+    def close(self) -> None:
+        """The thread ends."""
+        self._loop.close()

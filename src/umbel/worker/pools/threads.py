@@ -65,6 +65,7 @@ class Threads:
                 outcome = self._context.copy().run(executor.run, run.prepared, 0)
                 self._host.ended(run, outcome)
                 del run, outcome  # a thread that waits keeps nothing of its last run
+            guard.close()
         except BaseException as exc:  # nobody would ever settle what runs here
             self._host.broken(exc)
 
@@ -101,6 +102,15 @@ class ThreadsPool:
         """Once nothing runs any more. Twice is once."""
         self._threads.stop()
         self._threads.join()
+
+    def dismiss(self) -> None:
+        """Let threads end as soon as they run nothing, and do not wait for them. Twice is once."""
+        self._threads.stop()
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """All that were made."""
+        return self._threads.threads
 
     @property
     def executors(self) -> list[Executor]:
