@@ -131,7 +131,7 @@ class EmbeddedWorker:
 
     def forked(self) -> None:
         """In a process that was forked from this one: its threads are not here, and what is open is the other's."""
-        was, self._forked = self.running, True
+        was, self._forked = not self._stop_asked.is_set() and not self._over.is_set(), True
         resident = self._resident
         if resident is not None:
             resident.let_go()
@@ -222,6 +222,7 @@ class EmbeddedWorker:
         queues = list(self._catalog.queues)
         self._resident = Resident(self._app, holder, self._options.concurrency, queues, self._options.strict, self._news.set)
         self._resident.thread.start()
+        log.info("%s: at work on %d threads of process %d", self.worker, self._options.concurrency, os.getpid())
 
     def _not_admitted(self, holder: str, error: Exception) -> None:
         """Whether it was done is not known: the name is given up."""
@@ -248,6 +249,7 @@ class EmbeddedWorker:
         now = self._clock.monotonic()
         if self._phase is Phase.RUNNING:
             self._phase, self._deadline = Phase.DRAINING, now + self._span
+            log.info("%s: shutting down: up to %g s for what runs", self.worker, self._span)
             self._order(Command.QUIET)
         elif self._phase is Phase.DRAINING and now >= self._deadline:
             self._phase, self._deadline, self._clean = Phase.INTERRUPTING, now + _GRACE, False
