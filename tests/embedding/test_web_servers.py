@@ -299,6 +299,36 @@ def test_a_fork_copies_no_worker(site: Site) -> None:
     assert site.workers() == []
 
 
+def test_forks_beside_busy_threads_have_a_whole_store(site: Site) -> None:
+    """SQLite's locks are in the memory of the process: a copy from the middle of a transaction would wait for itself."""
+    site.write(
+        "often.py",
+        """
+        import os, web
+
+        with web.app.start_worker(threads=2) as worker:
+            while not worker.ready:
+                pass
+            children = []
+            for n in range(40):
+                web.where.delay_many([()] * 50)
+                pid = os.fork()
+                if pid == 0:
+                    try:
+                        web.where.delay()
+                    except BaseException as exc:
+                        print("refused", exc, flush=True)
+                        os._exit(1)
+                    os._exit(0)
+                children.append(pid)
+            codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+            assert codes == [0] * 40, codes
+        """,
+    )
+    with site.server("often.py") as process:
+        assert process.wait(LIMIT) == 0, site.log()[-3000:]
+
+
 def test_a_task_that_forks_ends_its_copy(site: Site) -> None:
     """What the copy would go on with is its parent's."""
     site.write(

@@ -25,6 +25,7 @@ from ..message import new_id
 from ..request import current
 from .banner import about
 from .clerk import Clerk
+from .forkgate import ForkGate
 from .hostages import Hostages
 from .lease import Lease
 from .options import WorkerOptions
@@ -44,6 +45,9 @@ _AGAIN = 1.0
 """Seconds before a holder is asked for again."""
 _FAREWELL, _FAREWELL_AWAY = 5.0, 0.5
 """Seconds for the broker's answer to the last calls: when it answered of late, and when it is known to be away."""
+
+_FORK_WAITS = 5.0
+"""Seconds that a fork waits for calls of the broker to return: longer ones wait for a network, and harm no copy."""
 
 log = logging.getLogger("umbel.worker")
 
@@ -75,8 +79,9 @@ class EmbeddedWorker:
         self._resident: Resident | None = None
         self._asking, self._not_before = False, 0.0
         info = about(options, self._catalog, self._clock)
-        self._clerk = Clerk(app.make_broker(), self._news.set)
-        heart = app.make_broker(reply_timeout=self._catalog.heartbeat)
+        self.gate = ForkGate()
+        self._clerk = Clerk(self.gate.guard(app.make_broker()), self._news.set)
+        heart = self.gate.guard(app.make_broker(reply_timeout=self._catalog.heartbeat))
         self._lease = Lease(heart, self.worker, self._catalog.lease_ttl, self._catalog.heartbeat, info, self._clock, self._news.set)
         self._upkeep = Upkeep(self._clerk, self._lease, self._catalog.lease_ttl, self._clock, app.events.emit)
         self._hostages = Hostages(self._clerk, self._clock)
@@ -220,7 +225,8 @@ class EmbeddedWorker:
         if self._phase > Phase.RUNNING:
             return  # taking leave withdraws the admission
         queues = list(self._catalog.queues)
-        self._resident = Resident(self._app, holder, self._options.concurrency, queues, self._options.strict, self._news.set)
+        self._resident = Resident(self._app, self.gate, holder, self._options.concurrency, queues, self._options.strict, self._news.set)
+        self.gate.wake = self._resident.lookout.wake
         self._resident.thread.start()
         log.info("%s: at work on %d threads of process %d", self.worker, self._options.concurrency, os.getpid())
 
@@ -294,6 +300,17 @@ _of_the_parent: list[EmbeddedWorker] = []
 """Kept, so that no destructor closes, in a forked process, what the other one still uses."""
 
 
+def _before_fork() -> None:
+    for worker in list(_all):
+        if not worker.gate.close(_FORK_WAITS):
+            log.warning("worker %s: a fork did not wait for a call of the broker that takes so long", worker.worker)
+
+
+def _after_fork_here() -> None:
+    for worker in list(_all):
+        worker.gate.open()
+
+
 def _after_fork() -> None:
     for worker in list(_all):
         worker.forked()
@@ -301,7 +318,7 @@ def _after_fork() -> None:
         _all.discard(worker)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_here, after_in_child=_after_fork)
 
 
 def start(app: Umbel, *, threads: int, queues: tuple[str, ...], strict: bool, name: str) -> EmbeddedWorker:
