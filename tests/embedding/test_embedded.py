@@ -320,6 +320,15 @@ def test_its_lease_is_taken_and_it_begins_anew(app):
     assert result.get() == "run 2"
 
 
+def test_queues_of_its_release(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_current", [])
+    app = Umbel("shop", broker=f"sqlite:///{tmp_path}/umbel.db", release="2", versioned_queues=True, heartbeat=1, lease_ttl=6)
+    where = app.task(name="where", bind=True, track=True)(lambda self: self.request.queue)
+    with app.start_worker(threads=1):
+        wait_for(lambda: where.delay().get(timeout=30) == "default@2", 30)
+    app.close()
+
+
 def test_a_store_in_memory(monkeypatch):
     monkeypatch.setattr(registry, "_current", [])
     app = Umbel("here", broker="memory://embedded-test")

@@ -21,6 +21,7 @@ COMMANDS = {
     "dead": "List, show, retry and delete dead letters.",
     "task": "One task: why is it not running? Cancel it.",
     "doctor": "Will the store lose, delay or refuse tasks?",
+    "signatures": "All tasks with their parameters; what a new release breaks.",
     "config": "Each setting, and where it came from.",
     "demo": "20,000 e-mails, a killed worker, and nothing lost.",
 }

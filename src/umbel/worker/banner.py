@@ -11,7 +11,6 @@ import msgspec
 
 from ..broker import Broker
 from ..checkup import Examined, Finding
-from ..clock import Clock
 from ..project import masked
 from .catalog import Catalog
 from .options import WorkerOptions
@@ -19,18 +18,19 @@ from .options import WorkerOptions
 log = logging.getLogger("umbel.worker")
 
 
-def about(options: WorkerOptions, catalog: Catalog, clock: Clock) -> bytes:
-    """JSON for ``Inspects.workers()``."""
+def about(options: WorkerOptions, catalog: Catalog, started: int) -> bytes:
+    """JSON for ``Inspects.workers()``; ``started`` in ms."""
     return msgspec.json.encode(
         {
             "host": os.uname().nodename,
             "pid": os.getpid(),
             "app": catalog.app,
+            "release": catalog.release,
             "queues": list(catalog.queues),
             "pool": options.pool,
             "concurrency": options.concurrency,
             "children": options.children,
-            "started": clock.now(),
+            "started": started,
             "tasks": sorted(catalog.tasks),
         }
     )
@@ -57,6 +57,7 @@ def print_banner(options: WorkerOptions, catalog: Catalog, worker: str) -> None:
         "",
         f"  umbel worker {worker}",
         f"  app      {catalog.app} ({options.app})",
+        *([f"  release  {catalog.release}"] if catalog.release else []),
         f"  broker   {masked(catalog.broker)}",
         f"  queues   {', '.join(catalog.queues)}",
         f"  children {options.children} ({options.pool}" + (f", {options.concurrency} tasks each)" if options.beside else ")"),

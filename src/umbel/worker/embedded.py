@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from ..broker import Facet
 from ..envelope import Receipt
 from ..errors import ConfigError, WorkerError
 from ..events import LeaseLost, Reconnected
@@ -78,11 +79,12 @@ class EmbeddedWorker:
         self._numbers = itertools.count(1)
         self._resident: Resident | None = None
         self._asking, self._not_before = False, 0.0
-        info = about(options, self._catalog, self._clock)
+        info = about(options, self._catalog, app.clock.now())
         self.gate = ForkGate()
         self._clerk = Clerk(self.gate.guard(app.make_broker()), self._news.set)
         heart = self.gate.guard(app.make_broker(reply_timeout=self._catalog.heartbeat))
         self._lease = Lease(heart, self.worker, self._catalog.lease_ttl, self._catalog.heartbeat, info, self._clock, self._news.set)
+        self._say_served()
         self._upkeep = Upkeep(self._clerk, self._lease, self._catalog.lease_ttl, self._clock, app.events.emit)
         self._hostages = Hostages(self._clerk, self._clock)
         self._thread = threading.Thread(target=self._keep, name="umbel-keeper", daemon=True)
@@ -255,6 +257,7 @@ class EmbeddedWorker:
         now = self._clock.monotonic()
         if self._phase is Phase.RUNNING:
             self._phase, self._deadline = Phase.DRAINING, now + self._span
+            self._say_served()
             log.info("%s: shutting down: up to %g s for what runs", self.worker, self._span)
             self._order(Command.QUIET)
         elif self._phase is Phase.DRAINING and now >= self._deadline:
@@ -266,6 +269,11 @@ class EmbeddedWorker:
             log.error("tasks did not end when interrupted: they are given back, though they go on until this process ends")
             if self._resident is not None:
                 self._resident.abandon()
+
+    def _say_served(self) -> None:
+        """With versioned queues callers must know which ones have a worker; one that drains has none."""
+        if self._catalog.versioned:
+            self._lease.serves = self._catalog.queues if self._phase is Phase.RUNNING else ()
 
     def _order(self, command: Command) -> None:
         if self._resident is not None:
@@ -329,6 +337,9 @@ def start(app: Umbel, *, threads: int, queues: tuple[str, ...], strict: bool, na
         raise ConfigError(
             "memory:// is a store of its own for each who opens it: give it a name, memory://NAME, that sender and worker share"
         )
+    able = app.make_broker().capabilities
+    if app.settings.versioned_queues and Facet.SERVES not in able.facets:
+        raise ConfigError(f"versioned_queues: the {able.name} broker cannot say which workers live; leave it out")
     app.finalize()
     options = WorkerOptions(app="", pool="threads", concurrency=threads, queues=queues, strict=strict, name=name)
     worker = EmbeddedWorker(app, options)

@@ -12,11 +12,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..broker import Broker
-from ..facets import Inspects, Remembers
 
 T = TypeVar("T", bound=Broker)
-
-_VERBS = Broker.__abstractmethods__ | Remembers.__abstractmethods__ | Inspects.__abstractmethods__
 
 
 class ForkGate:
@@ -31,9 +28,10 @@ class ForkGate:
 
     def guard(self, broker: T) -> T:
         """The broker itself, whose calls pass the gate from now on."""
-        for verb in _VERBS:
-            if hasattr(broker, verb):
-                setattr(broker, verb, self._passing(getattr(broker, verb)))
+        for kind in type(broker).__mro__:
+            for verb in getattr(kind, "__abstractmethods__", ()):  # the core's, and those of each facet that it has
+                if verb not in vars(broker):
+                    setattr(broker, verb, self._passing(getattr(broker, verb)))
         return broker
 
     def _passing(self, call: Callable[..., Any]) -> Callable[..., Any]:

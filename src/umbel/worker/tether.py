@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from ..broker import Broker, Exchanged, Settle
 from ..clock import Clock
 from ..errors import BrokerError, ReplyLost, StoreFull
+from ..facets import Served, Serves, require
 from .slots import ChildSlot
 
 log = logging.getLogger("umbel.worker")
@@ -56,11 +57,24 @@ class Tether:
             self._answered()
         return answer
 
-    def wait(self, queues: Sequence[str], timeout: float, stop: int) -> None:
+    def wait(self, queues: Sequence[str], timeout: float, stop: int) -> bool:
         """See ``Broker.wait``."""
         try:
             self._armed = True
-            self._broker.wait(queues, timeout, stop)
+            return self._broker.wait(queues, timeout, stop)
+        finally:
+            self._armed = False
+
+    @property
+    def tells_served(self) -> bool:
+        """Can the broker say who serves what?"""
+        return isinstance(self._broker, Serves)
+
+    def served(self) -> list[Served]:
+        """See ``Serves.served``."""
+        try:
+            self._armed = True
+            return require(self._broker, Serves).served()
         finally:
             self._armed = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import select
 from collections.abc import Callable
@@ -16,6 +17,9 @@ _POLL_EVERY = 0.010
 
 class Watch(Protocol):
     """Sleeps until somebody wrote."""
+
+    longest: float
+    """Seconds that one ``sleep`` should be asked for at most."""
 
     def drain(self) -> None:
         """Forget what was noticed until now; what is written from here on ends the next ``sleep``."""
@@ -31,14 +35,17 @@ class Watch(Protocol):
 class Inotify:
     """Linux: the kernel tells of every write to the WAL file. Raises ``OSError`` where it cannot."""
 
+    longest = math.inf
+
     def __init__(self, path: Path) -> None:
+        self._fd = -1
         libc = ctypes.CDLL(None, use_errno=True)
         self._fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1")
         if libc.inotify_add_watch(self._fd, os.fsencode(path), _IN_MODIFY) < 0:
             error = ctypes.get_errno()
-            os.close(self._fd)
+            self.close()
             raise OSError(error, "inotify_add_watch", str(path))
 
     def drain(self) -> None:
@@ -52,11 +59,19 @@ class Inotify:
         return self._fd in readable(seconds, self._fd, stop)
 
     def close(self) -> None:
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        """A thread that ends drops its broker unclosed, and a user has 128 of these."""
+        self.close()
 
 
 class Polling:
     """Anywhere else: SQLite's own counter of other connections' commits, looked at every 10 ms."""
+
+    longest = 0.25  # each of its naps takes longer than it should where the machine is busy, and they add up
 
     def __init__(self, version: Callable[[], int]) -> None:
         self._version = version
