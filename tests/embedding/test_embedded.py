@@ -204,8 +204,10 @@ class TestStopping:
         assert begun.wait(30)
         stopping = threading.Thread(target=worker.stop)
         stopping.start()
-        wait_for(lambda: not worker.running)
+        hand = worker._resident.hand
+        wait_for(lambda: hand.closed)  # from here on nothing more is begun
         assert stopping.is_alive()
+        assert not worker.running
         release.set()
         stopping.join(30)
         states = sorted([first.state, second.state])
