@@ -47,6 +47,8 @@ _AGAIN = 1.0
 _FAREWELL, _FAREWELL_AWAY = 5.0, 0.5
 """Seconds for the broker's answer to the last calls: when it answered of late, and when it is known to be away."""
 
+_LATE = "tasks did not end when interrupted: they are given back, though they go on until this process ends"
+_UNSETTLED = "the broker does not answer: what was finished last is not settled, and runs again elsewhere"
 _FORK_WAITS = 5.0
 """Seconds that a fork waits for calls of the broker to return: longer ones wait for a network, and harm no copy."""
 
@@ -266,8 +268,8 @@ class EmbeddedWorker:
             self._order(Command.INTERRUPT)
         elif self._phase is Phase.INTERRUPTING and now >= self._deadline:
             self._phase = Phase.LEAVING
-            log.error("tasks did not end when interrupted: they are given back, though they go on until this process ends")
             if self._resident is not None:
+                log.error("%s", _LATE if self._resident.hand.running else _UNSETTLED)
                 self._resident.abandon()
 
     def _say_served(self) -> None:
