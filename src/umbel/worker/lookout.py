@@ -51,6 +51,11 @@ class Lookout:
         if self._thread.is_alive():
             self._thread.join(1.0)
 
+    @property
+    def pipe(self) -> tuple[int, int]:
+        """Open for as long as the process is, unless somebody else closes it after ``stop``."""
+        return self._stop, self._stop_write
+
     def _live(self) -> None:
         while (order := self._orders.get()) is not None:
             queues, timeout, alone = order

@@ -21,7 +21,7 @@ from ..outcome import Outcome, Released, Retry
 from .claimer import Claimer
 from .endings import EXIT_OVERDUE
 from .executor import Executor, Guard, Prepared
-from .hand import Hand
+from .hand import Ended, Hand
 from .lifespan import Lifespan
 from .limits import limits_of
 from .lookout import Lookout
@@ -212,6 +212,11 @@ class PooledChild:
         self.watchdog.stop()
         self.pool.stop()
 
+    @property
+    def pipes(self) -> tuple[int, ...]:
+        """What is to be closed once no thread of it is left, by who goes on without it in the same process."""
+        return (self._wake, self.wake_fd, *self.lookout.pipe)
+
     def _pause(self, span: float) -> None:
         self.slot.beat(self.clock.monotonic())
         time.sleep(span)
@@ -251,7 +256,7 @@ class PooledChild:
 
     def _gather(self) -> None:
         """What has ended; and before it is settled, what it had said of its progress."""
-        ended = self.hand.collect()
+        ended = self._collect()
         if self._reports:
             self._send_reports()
         for run, outcome, at in ended:
@@ -261,6 +266,10 @@ class PooledChild:
             self.room.stingy = False
             if ended[-1][2] >= self.lifespan.look_at:
                 self.lifespan.look(ended[-1][2])
+
+    def _collect(self) -> list[Ended]:
+        """What has ended and is to be settled."""
+        return self.hand.collect()
 
     def _wanted(self, now: float) -> int:
         """How many to ask for, if the broker is asked. Beside what must run alone, nothing."""

@@ -128,10 +128,17 @@ class OwnLoop:
         return self._loop
 
     def close(self) -> None:
-        """Nothing is run on it any more. Twice is once."""
+        """For a thread that ends, in a process that goes on: cancel what coroutines left behind."""
         loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.close()
+        if loop is None:
+            return
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 class SharedLoop:
@@ -139,9 +146,6 @@ class SharedLoop:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-
-    def close(self) -> None:
-        """It is not ours."""
 
     def run(self, aim: Aim, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run it to its end, beside others."""
@@ -165,6 +169,9 @@ class SharedLoop:
 
         return aim.waits(wait, (self._loop, interruptible))
 
+    def close(self) -> None:
+        """It is the pool's."""
+
 
 class Guard:
     """What an ``Executor`` runs a thread's tasks in. One per thread; a run's aim is new each time."""
@@ -177,10 +184,10 @@ class Guard:
         """``function(*args)`` with what may be raised in it. ``version`` says nothing here."""
         return self.aim.call(function, *args)
 
-    def close(self) -> None:
-        """Nothing is run in it any more."""
-        self._loop.close()
-
     def wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end. For use inside ``call``."""
         return self._loop.run(self.aim, coroutine)
+
+    def close(self) -> None:
+        """The thread ends."""
+        self._loop.close()

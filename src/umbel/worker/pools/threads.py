@@ -114,6 +114,15 @@ class ThreadsPool:
         self._threads.stop()
         self._threads.join()
 
+    def dismiss(self) -> None:
+        """Let threads end as soon as they run nothing, and do not wait for them. Twice is once."""
+        self._threads.stop()
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """All that were made."""
+        return self._threads.threads
+
     @property
     def executors(self) -> list[Executor]:
         return self._threads.executors
