@@ -12,6 +12,7 @@ from ..errors import ArgumentError, ConfigError
 from ..message import check_name
 from ..settings import accept
 from ..worker.options import WorkerOptions
+from .reload import folders, reload_options
 from .target import Target, target_options
 from .terminal import note
 
@@ -52,6 +53,7 @@ NOT_NEEDED = {
 @click.option("--time-limit", metavar="SECONDS", help="Hard limit of tasks that have none of their own.")
 @click.option("--soft-time-limit", metavar="SECONDS", help="Soft limit of tasks that have none of their own.")
 @click.option("--fail-fast", is_flag=True, help="End with 69 when the broker is out of reach at the start, instead of waiting.")
+@reload_options
 @click.option("-B", "--beat", is_flag=True, hidden=True)
 @click.option("-E", "--task-events", is_flag=True, hidden=True)
 @click.option("-O", "--optimization", hidden=True)
@@ -102,6 +104,8 @@ def options_of(target: Target, given: dict[str, Any]) -> WorkerOptions:
         log_json=True if target.as_json else None,
         pidfile=_writable("--pidfile", given["pidfile"]),
         fail_fast=given["fail_fast"],
+        reload=folders(given["reload_dirs"]) if given["reload"] or given["reload_dirs"] else (),
+        reload_include=("*.py", *given["reload_include"]),
         settings=settings,
     )
 

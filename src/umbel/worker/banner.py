@@ -11,7 +11,6 @@ import msgspec
 
 from ..broker import Broker
 from ..checkup import Examined, Finding
-from ..clock import Clock
 from ..project import masked
 from .catalog import Catalog
 from .options import WorkerOptions
@@ -19,8 +18,8 @@ from .options import WorkerOptions
 log = logging.getLogger("umbel.worker")
 
 
-def about(options: WorkerOptions, catalog: Catalog, clock: Clock) -> bytes:
-    """JSON for ``Inspects.workers()``."""
+def about(options: WorkerOptions, catalog: Catalog, started: int) -> bytes:
+    """JSON for ``Inspects.workers()``. ``started``: ms."""
     return msgspec.json.encode(
         {
             "host": os.uname().nodename,
@@ -28,7 +27,7 @@ def about(options: WorkerOptions, catalog: Catalog, clock: Clock) -> bytes:
             "app": catalog.app,
             "queues": list(catalog.queues),
             "concurrency": options.concurrency,
-            "started": clock.now(),
+            "started": started,
             "tasks": sorted(catalog.tasks),
         }
     )

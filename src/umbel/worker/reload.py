@@ -1,0 +1,165 @@
+"""``--reload``: the project's sources are watched on a thread, and what changed is handed to the supervisor's loop.
+
+A change is made live as SIGHUP does it: a new template imports the new code, and the children come from it. Only here the
+old children have ``RELOAD_GRACE`` seconds for what they run. Code that does not import changes nothing: the old goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from fnmatch import fnmatch
+from importlib.util import cache_from_source
+from typing import TYPE_CHECKING
+
+from .catalog import Catalog
+
+if TYPE_CHECKING:
+    from watchfiles.main import FileChange
+
+RELOAD_GRACE = 5.0
+"""Seconds for what runs in a child of old code, or until the change after the next: then it is interrupted, and given back."""
+_STEP, _DEBOUNCE = 50, 300
+"""Ms without a change after which some are told, and after which they are told in any case: the default database lies in the
+project too, and a worker writes to it all the time."""
+_LOOK = 200
+"""Ms after which the watching thread looks up, though nothing changed."""
+_START = 5.0
+"""Seconds to wait for the watch to stand: a large tree takes a while to walk."""
+_IGNORED_FOLDERS = ("__pycache__", "node_modules", "site-packages")
+_EDITORS = ("flycheck_*", "*_flymake.py", "___jb_*")
+"""Copies that editors put beside a file while somebody types; names that begin with a dot are passed over in any case."""
+_NAMED = 3
+
+log = logging.getLogger("umbel.worker")
+
+
+class Sources:
+    """Which of the files below some folders count."""
+
+    def __init__(self, folders: Collection[str], patterns: Collection[str]) -> None:
+        """``patterns``: of file names, as a shell writes them (``*.py``)."""
+        self._folders = sorted((folder.rstrip(os.sep) + os.sep for folder in folders), key=len, reverse=True)
+        self._patterns = tuple(patterns)
+
+    def have(self, path: str) -> bool:
+        """Does a change of ``path`` count? One of a folder does if it came with sources in it."""
+        folders, name = self._within(path)
+        if any(part.startswith(".") or part in _IGNORED_FOLDERS for part in (*folders, name)):
+            return False
+        if os.path.isdir(path):
+            return any(self.have(os.path.join(at, file)) for at, _, files in os.walk(path) for file in files)
+        return self._named(name) and not self._in_environment(path, len(folders))
+
+    def _named(self, name: str) -> bool:
+        return any(fnmatch(name, one) for one in self._patterns) and not any(fnmatch(name, one) for one in _EDITORS)
+
+    def _within(self, path: str) -> tuple[list[str], str]:
+        """The folders between the watched one and the file, and the file's name: what lies above is nobody's business."""
+        below = next((path[len(folder) :] for folder in self._folders if path.startswith(folder)), path)
+        *folders, name = below.split(os.sep)
+        return folders, name
+
+    def _in_environment(self, path: str, depth: int) -> bool:
+        """Does it lie in a virtual environment, whatever that is called?"""
+        for _ in range(depth):
+            path = os.path.dirname(path)
+            if os.path.exists(os.path.join(path, "pyvenv.cfg")):
+                return True
+        return False
+
+
+class SourceWatch:
+    """Watches until stopped. Needs the package ``watchfiles``, which is imported on the thread."""
+
+    def __init__(self, folders: Collection[str], patterns: Collection[str], notify: Callable[[], None]) -> None:
+        """``notify`` is called from the thread when there is something in ``changed``."""
+        self._folders = tuple(folders)
+        self._sources = Sources(folders, patterns)
+        self._notify = notify
+        self._changed: deque[str] = deque()
+        self._stop = threading.Event()
+        self._stands = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="umbel-reload", daemon=True)
+
+    def start(self) -> None:
+        """Returns once every later change is seen."""
+        self._thread.start()
+        self._stands.wait(_START)
+
+    def stop(self) -> None:
+        """Twice is once."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(_LOOK / 1000 * 5)
+
+    def take(self) -> list[str]:
+        """Files that changed since this was last asked."""
+        found: list[str] = []
+        while self._changed:
+            found.append(self._changed.popleft())
+        return sorted(set(found))
+
+    def _run(self) -> None:
+        try:
+            for changes in self._changes():
+                self._stands.set()
+                if changes:
+                    self._changed.extend(path for _, path in changes)
+                    self._notify()
+        except Exception as exc:  # the developer goes on without a reload, and is told so
+            log.error("files are not watched, so edits are not noticed: %s; name fewer folders with --reload-dir, or restart by hand", exc)
+        self._stands.set()
+
+    def _changes(self) -> Iterator[set[FileChange]]:
+        from watchfiles import watch
+
+        def counts(_: object, path: str) -> bool:
+            self._stands.set()
+            return self._sources.have(path)
+
+        yield from watch(
+            *self._folders,
+            watch_filter=counts,
+            step=_STEP,
+            debounce=_DEBOUNCE,
+            rust_timeout=_LOOK,
+            yield_on_timeout=True,
+            stop_event=self._stop,
+            raise_interrupt=False,
+            ignore_permission_denied=True,
+        )
+
+
+def drop_bytecode(paths: Collection[str]) -> None:
+    """Remove what Python keeps of these sources: it takes two edits within one second for the same if the size is the same."""
+    for path in paths:
+        if path.endswith(".py"):
+            try:
+                os.unlink(cache_from_source(path))
+            except (OSError, NotImplementedError):  # none is kept, or kept elsewhere
+                pass
+
+
+def named(paths: Collection[str]) -> str:
+    """Some files, for a log line."""
+    names = [os.path.relpath(path) for path in paths]
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
+def difference(old: Catalog, new: Catalog) -> str:
+    """What new code brings, for a log line."""
+    said = [f"{len(new.tasks)} tasks"]
+    for word, names in (("new", new.tasks.keys() - old.tasks.keys()), ("gone", old.tasks.keys() - new.tasks.keys())):
+        if names:
+            said.append(f"{word}: {', '.join(sorted(names)[:_NAMED])}" + (" …" if len(names) > _NAMED else ""))
+    return "; ".join(said)
+
+
+def needs_restart(old: Catalog, new: Catalog) -> list[str]:
+    """Settings that new code says otherwise, so that its children would look for their work where this worker is not."""
+    pairs = {"name": (old.app, new.app), "broker": (old.broker, new.broker)}
+    return [key for key, (before, after) in pairs.items() if before != after]

@@ -1,0 +1,244 @@
+"""``--reload`` with real workers: each edit is live soon, broken code stops nothing, no process is left over, no task is lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.process.arena import Worker, _children_of, _session
+from tests.waiting import wait_for
+from umbel import Umbel
+
+EDITS = int(os.environ.get("UMBEL_EDITS", "6"))
+LIVE = 2.0
+"""Seconds in which an edit is to be live, on a machine that has nothing else to do."""
+
+CODE = """
+import os, time
+from umbel import Umbel
+
+app = Umbel("edited", shutdown_timeout=10)
+VERSION = {version}
+OUT = os.open("ran", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+def put(*words):
+    os.write(OUT, (" ".join(map(str, words)) + "\\n").encode())
+
+@app.task(name="which")
+def which(n):
+    put("which", n, VERSION, os.getpid())
+
+@app.task(name="slow")
+def slow(n, seconds):
+    put("begin", n, VERSION, os.getpid())
+    time.sleep(seconds)
+    put("slow", n, VERSION, os.getpid())
+"""
+
+
+class Project:
+    """A folder with a module that is edited, and a worker on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "worker.txt"
+        self.out = folder / "ran"
+        (folder / "pyproject.toml").touch()
+        self.edit(1000)
+        self.app = Umbel("edited", broker=f"sqlite:///{folder}/umbel.db", set_as_current=False)
+        self.sent = 0
+        self.worker: Worker
+
+    def edit(self, version: int) -> None:
+        """The same size each time, as a digit that is typed; by a file that replaces the other, as editors do."""
+        self.write(CODE.format(version=version))
+
+    def write(self, text: str) -> None:
+        new = self.folder / ".edited.py.swp"
+        new.write_text(text)
+        new.rename(self.folder / "edited.py")
+
+    def start(self, *arguments: str, ready: bool = True) -> None:
+        command = [sys.executable, "-m", "umbel", "-A", "edited:app", "worker", "-c", "2", "--reload", *arguments]
+        self.worker = Worker.__new__(Worker)
+        self.worker.log = self.log
+        broker = f"sqlite:///{self.folder}/umbel.db"
+        with self.log.open("ab") as log:
+            self.worker.process = subprocess.Popen(
+                command, cwd=self.folder, env={**os.environ, "UMBEL_BROKER": broker}, stdout=log, stderr=log, start_new_session=True
+            )
+        if ready:
+            self.worker.ready()
+
+    def which(self) -> int:
+        self.sent += 1
+        self.app.send_task("which", (self.sent,))
+        return self.sent
+
+    def ran(self, kind: str = "which") -> dict[int, list[tuple[int, int]]]:
+        """By the call's number: the versions that ran it, and the processes."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        for line in self.out.read_text().splitlines() if self.out.exists() else ():
+            what, n, version, pid = line.split()
+            if what == kind:
+                found.setdefault(int(n), []).append((int(version), int(pid)))
+        return found
+
+    def live(self, version: int, timeout: float = 30.0) -> None:
+        """Call until the version answers."""
+
+        def answers() -> bool:
+            n = self.which()
+            wait_for(lambda: n in self.ran(), timeout)
+            return self.ran()[n][0][0] == version
+
+        try:
+            wait_for(answers, timeout, 0.02)
+        except AssertionError:
+            raise AssertionError(self.log.read_text()) from None
+
+    def says(self, text: str, times: int = 1, timeout: float = 30.0) -> None:
+        wait_for(lambda: self.log.read_text(errors="replace").count(text) >= times, timeout)
+
+    def nothing_left_over(self) -> None:
+        """Supervisor, one template, two children: nobody else, soon."""
+
+        def tidy() -> bool:
+            pid = self.worker.pid
+            templates = _children_of(pid)
+            return len(templates) == 1 and len(_session(pid)) == 4
+
+        wait_for(tidy, 20)
+
+    def stop(self) -> None:
+        assert self.worker.stop() == 0, self.log.read_text()
+        assert _session(self.worker.pid) == []
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    made = Project(tmp_path)
+    yield made
+    if hasattr(made, "worker"):
+        made.worker.kill_tree()
+        made.worker.process.wait(10)
+    made.app.close()
+
+
+@pytest.mark.chaos
+def test_each_of_many_edits_is_live_soon(project: Project) -> None:
+    project.start()
+    project.live(1000)
+    took = []
+    for version in range(1001, 1001 + EDITS):
+        begun = time.monotonic()
+        project.edit(version)
+        project.live(version)
+        took.append(time.monotonic() - begun)
+    project.nothing_left_over()
+    assert set(project.ran()) == set(range(1, project.sent + 1)), "a task was lost"
+    assert all(len(runs) == 1 for runs in project.ran().values()), "a task ran twice"
+    print(f"{EDITS} edits: median {sorted(took)[len(took) // 2]:.2f} s, slowest {max(took):.2f} s")
+    if "UMBEL_EDITS" in os.environ:  # a figure, for a machine that has nothing else to do
+        assert max(took) < LIVE, took
+    project.stop()
+
+
+def test_broken_code_stops_nothing(project: Project) -> None:
+    project.start()
+    project.write("def (:\n")
+    project.says("the old code goes on")
+    project.live(1000)
+    project.write(CODE.format(version=1001) + "\nimport nothing_of_that_name\n")
+    project.says("the old code goes on", 2)
+    assert "nothing_of_that_name" in project.log.read_text()
+    project.live(1000)
+    project.edit(1002)
+    project.live(1002)
+    project.nothing_left_over()
+    project.stop()
+
+
+def test_a_worker_that_starts_with_broken_code_waits_for_an_edit(project: Project) -> None:
+    project.write("def (:\n")
+    project.start(ready=False)
+    project.says("waits for an edit")
+    project.write("def ((:\n")
+    project.says("waits for an edit", 2)
+    project.edit(1001)
+    project.live(1001)
+    project.stop()
+
+
+def test_what_runs_in_old_code_may_finish(project: Project) -> None:
+    project.start()
+    project.app.send_task("slow", (1, 2.0))
+    wait_for(lambda: 1 in project.ran("begin"))
+    project.edit(1001)
+    project.live(1001)
+    assert 1 not in project.ran("slow") or project.ran("slow")[1][0][0] == 1000
+    wait_for(lambda: 1 in project.ran("slow"), 20)
+    assert project.ran("slow")[1][0][0] == 1000 and len(project.ran("begin")[1]) == 1
+    project.nothing_left_over()
+    project.stop()
+
+
+def test_what_does_not_finish_in_time_runs_again_in_new_code_uncharged(project: Project) -> None:
+    project.start()
+    message = project.app.send_task("slow", (1, 3600.0))
+    wait_for(lambda: 1 in project.ran("begin"))
+    project.edit(1001)
+    wait_for(lambda: len(project.ran("begin")[1]) == 2, 30)
+    assert [version for version, _ in project.ran("begin")[1]] == [1000, 1001]
+    broker = project.app.make_broker()
+    broker.open()
+    found = broker.find(message.id)  # type: ignore[attr-defined]  # a store that inspects
+    broker.close()
+    assert (found.envelope.attempt, found.envelope.crashes) == (1, 0)
+    project.nothing_left_over()
+
+
+def test_edits_faster_than_they_can_be_run(project: Project) -> None:
+    """Every child busy for an hour, and an edit every moment: the last one is live all the same."""
+    project.start()
+    for n in (1, 2):
+        project.app.send_task("slow", (n, 3600.0))
+    wait_for(lambda: set(project.ran("begin")) == {1, 2}, 20)
+    for version in range(1001, 1009):
+        project.edit(version)
+        project.says("children come from new code", 1)
+        time.sleep(0.1)  # not waited for: an edit may find a template that is just being made
+    wait_for(lambda: {runs[-1][0] for runs in project.ran("begin").values()} == {1008}, 60)
+    project.nothing_left_over()
+
+
+def test_what_is_no_source_changes_nothing(project: Project) -> None:
+    project.start("--reload-include", "*.yaml")
+    children = set(project.worker.children())
+    for name in ("notes.txt", ".#edited.py", ".venv/lib/a.py", "__pycache__/b.py", "env/pyvenv.cfg", "env/c.py", "flycheck_edited.py"):
+        file = project.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+    (project.folder / "rates.yaml").write_text("x: 1")
+    project.says("rates.yaml changed")
+    project.says("children come from new code")
+    wait_for(lambda: len(project.worker.children()) == 2 and not children & set(project.worker.children()), 20)
+    assert project.log.read_text().count(" changed") == 1
+    project.stop()
+
+
+def test_another_broker_needs_a_restart(project: Project) -> None:
+    project.start()
+    project.write(CODE.format(version=1001).replace('"edited"', '"renamed"'))
+    project.says("says another name, which only a restart")
+    project.live(1000)
+    project.edit(1002)
+    project.live(1002)
+    project.nothing_left_over()
+    project.stop()
