@@ -62,16 +62,18 @@ class Project:
     def write(self, text: str) -> None:
         new = self.folder / ".edited.py.swp"
         new.write_text(text)
+        os.utime(new, (1_000_000_000, 1_000_000_000))  # Python takes edits of one size within one second for the same
         new.rename(self.folder / "edited.py")
 
     def start(self, *arguments: str, ready: bool = True) -> None:
         command = [sys.executable, "-m", "umbel", "-A", "edited:app", "worker", "-c", "2", "--reload", *arguments]
         self.worker = Worker.__new__(Worker)
         self.worker.log = self.log
-        broker = f"sqlite:///{self.folder}/umbel.db"
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        environment["UMBEL_BROKER"] = f"sqlite:///{self.folder}/umbel.db"
         with self.log.open("ab") as log:
             self.worker.process = subprocess.Popen(
-                command, cwd=self.folder, env={**os.environ, "UMBEL_BROKER": broker}, stdout=log, stderr=log, start_new_session=True
+                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
             )
         if ready:
             self.worker.ready()
