@@ -92,12 +92,13 @@ def _arguments(positional: str | None, given: dict[str, Any]) -> tuple[list[Any]
 
 
 def _json(what: str, text: str, kind: type, example: str) -> Any:
+    """Arguments as they were typed; they are not repeated in an error, which may be kept in somebody's log."""
     try:
         value = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeError) as exc:
-        raise ConfigError(f"{what}: {text!r} is not JSON ({exc}); write it as '{example}'") from None
+        raise ConfigError(f"{what}: this is not JSON ({exc}); write it as '{example}'") from None
     if not isinstance(value, kind):
-        raise ConfigError(f"{what}: {text!r} is a JSON {type(value).__name__}; write it as '{example}'")
+        raise ConfigError(f"{what}: this is a JSON {type(value).__name__}; write it as '{example}'")
     return value
 
 

@@ -49,8 +49,8 @@ def list_(target: Target, /, queue: str | None, task: str | None, reason: str | 
                 more = True
                 break
             found.append(one)
-    redact = target.settings().redact
-    rows = [summary(one, redact) for one in found]
+    discretion = target.discretion()
+    rows = [summary(one, discretion) for one in found]
     if target.as_json:
         say_json(rows)
         return
@@ -78,7 +78,7 @@ def show(target: Target, /, id: str) -> None:
     if found is None or found.place != Place.DEAD:
         place = f"; it is {found.place} (umbel task show {pasted(id)})" if found else ""
         raise Refused(f"there is no dead letter {id!r}{place}")
-    one = summary(found, target.settings().redact)
+    one = summary(found, target.discretion())
     if target.as_json:
         say_json(one)
         return

@@ -57,8 +57,8 @@ def peek(target: Target, /, queue: str, limit: int, place: str | None) -> None:
         now, page = broker.ping(), require(broker, Inspects).browse(queue, at, limit)
         if not page.messages:
             _check_there(broker, [queue])
-    redact = target.settings().redact
-    found = [summary(one, redact) for one in page.messages]
+    discretion = target.discretion()
+    found = [summary(one, discretion) for one in page.messages]
     if target.as_json:
         say_json(found)
         return

@@ -21,6 +21,7 @@ from .terminal import note
 if TYPE_CHECKING:
     from ..app import Umbel
     from ..settings import Settings
+    from .summary import Discretion
 
 C = TypeVar("C", bound=Callable[..., Any])
 _NAMELESS = ("sqlite", "memory")
@@ -66,6 +67,34 @@ class Target(msgspec.Struct):
             self.config = self._configured()
         settings: Settings = self.config.settings
         return settings
+
+    def discretion(self) -> Discretion:
+        """What is not to be shown, and by which parameters it is known. The app is imported if it is found: its code may be
+        what names secrets."""
+        from ..redaction import EVERY, Redaction
+        from .summary import Discretion
+
+        names = set(self.settings().redact)
+        said_outside = self.config.origin("redact") != "default"
+        app, why = self._discreet_app()
+        if why and not said_outside:
+            names.add(EVERY)
+            note(f"arguments are not shown: the app, which may name secrets, cannot be read: {why}")
+        if app and not said_outside:
+            names.update(app.settings.redact)
+        tasks = {known: task for task in app.tasks.values() for known in (task.name, *task.options.aliases)} if app and names else {}
+        return Discretion(Redaction(names), lambda name: tasks[name].signature.shape if name in tasks else None)
+
+    def _discreet_app(self) -> tuple[Umbel | None, str]:
+        """The app, None where there is none; and why one that is there cannot be read."""
+        try:
+            self.app = self.app or find_app()
+        except AppNotFound:
+            return None, ""
+        try:
+            return self.load(discover=True), ""
+        except AppNotFound as exc:
+            return None, str(exc).splitlines()[0]
 
     def _configured(self) -> Config:
         config = Config()

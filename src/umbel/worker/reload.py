@@ -105,16 +105,26 @@ class SourceWatch:
 
     def _run(self) -> None:
         try:
-            for changes in self._changes():
-                self._stands.set()
-                if changes:
-                    self._changed.extend(path for _, path in changes)
-                    self._notify()
-        except Exception as exc:  # the developer goes on without a reload, and is told so
-            log.error("files are not watched, so edits are not noticed: %s; name fewer folders with --reload-dir, or restart by hand", exc)
+            self._follow(polling=None)
+        except Exception as exc:  # the user's inotify instances or watches are used up, most often
+            log.warning("the system does not tell of edits (%s), so files are looked at again and again; --reload-dir names fewer", exc)
+            self._poll()
         self._stands.set()
 
-    def _changes(self) -> Iterator[set[FileChange]]:
+    def _poll(self) -> None:
+        try:
+            self._follow(polling=True)
+        except Exception:  # the developer goes on without a reload, and is told so
+            log.exception("files are not watched, so edits are not noticed; restart the worker to run new code")
+
+    def _follow(self, polling: bool | None) -> None:
+        for changes in self._changes(polling):
+            self._stands.set()
+            if changes:
+                self._changed.extend(path for _, path in changes)
+                self._notify()
+
+    def _changes(self, polling: bool | None) -> Iterator[set[FileChange]]:
         from watchfiles import watch
 
         def counts(_: object, path: str) -> bool:
@@ -130,6 +140,7 @@ class SourceWatch:
             yield_on_timeout=True,
             stop_event=self._stop,
             raise_interrupt=False,
+            force_polling=polling,
             ignore_permission_denied=True,
         )
 
