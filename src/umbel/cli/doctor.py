@@ -12,6 +12,7 @@ from ..errors import AppNotFound, BrokerUnreachable, ReplyLost, StoreUnusable
 from ..facets import Inspects, Place
 from ..loading import find_app
 from .exits import CLEAN, NO
+from .page import Page
 from .summary import task_of
 from .target import Target, target_options, where
 from .terminal import counted, say, say_json, shown
@@ -21,7 +22,15 @@ _LOOKED_AT = 1_000
 _COLOURS = {Grade.OK: "green", Grade.WARN: "yellow", Grade.FAIL: "red"}
 
 
-@click.command()
+@click.command(
+    cls=Page,
+    exits=(0, 1, 2, 3, 69),
+    examples="""
+        umbel doctor
+        umbel -A proj.tasks:app doctor
+        umbel doctor --json | jq '.findings[] | select(.grade != "ok")'
+    """,
+)
 @target_options
 @click.pass_obj
 def doctor(target: Target, /) -> int:

@@ -126,7 +126,7 @@ class Target(msgspec.Struct):
 
         settings = self.settings()
         self.tell_default(self.config)
-        _check_file(settings.broker)
+        check_file(settings.broker)
         broker = make_broker(settings.broker, broker_settings(settings))
         broker.open()
         try:
@@ -140,7 +140,7 @@ class Target(msgspec.Struct):
             note(f"database {config.settings.broker.partition(':///')[2]}")
 
 
-def _check_file(address: str) -> None:
+def check_file(address: str) -> None:
     """Never make an empty database by looking at it."""
     scheme, _, rest = address.partition(":///")
     file = Path(rest.partition("?")[0])
@@ -170,9 +170,22 @@ def target_options(command: C) -> C:
     """Give a command ``-A``, ``--broker``, ``--app-name`` and ``--json``."""
     options = (
         click.option("--json", "as_json", is_flag=True, help="Answer in JSON.", expose_value=False, callback=_put),
-        click.option("--app-name", metavar="NAME", help="The app's name in a shared store.", expose_value=False, callback=_put),
-        click.option("-b", "--broker", metavar="URL", help="The broker's address.", expose_value=False, callback=_put),
-        click.option("-A", "--app", metavar="MODULE[:APP]", help="Where the app is.", expose_value=False, callback=_put),
+        click.option(
+            "--app-name",
+            metavar="NAME",
+            help="The app's name in a shared store.  [default: the setting name]",
+            expose_value=False,
+            callback=_put,
+        ),
+        click.option(
+            "-b",
+            "--broker",
+            metavar="URL",
+            help="The broker's address: redis://host:6379/0, sqlite:///file.db.  [default: the setting]",
+            expose_value=False,
+            callback=_put,
+        ),
+        click.option("-A", "--app", metavar="MODULE[:APP]", help="Where the app is.  [default: found]", expose_value=False, callback=_put),
     )
     for option in options:
         command = option(command)

@@ -12,6 +12,7 @@ from ..facets import Cancelled, Inspects, Listed, Record, Remembers, require
 from ..failure import Failure, decode_failure, decode_result
 from ..message import Body
 from .exits import NO, Refused
+from .page import Pages
 from .roster import Roster
 from .summary import Discretion, Summary, body_of, summary
 from .target import Target, storable, target_options
@@ -19,18 +20,35 @@ from .terminal import counted, facts, moment, pasted, say, say_json, shown
 from .why import why
 
 
-@click.group(no_args_is_help=False)
+@click.group(
+    cls=Pages,
+    exits=(0, 1, 2, 3, 69),
+    no_args_is_help=False,
+    examples="""
+        umbel task show ID
+        umbel task cancel ID
+    """,
+)
 @target_options
 def task() -> None:
     """One task: where it stands, why it is not running; cancel it."""
 
 
-@task.command()
+@task.command(
+    exits=(0, 1, 2, 3, 69),
+    examples="""
+        umbel task show 01a20ad0-0f39-73a4-9947-ab8671189a37
+        umbel task show ID --json | jq .why
+    """,
+)
 @target_options
 @click.argument("id", type=storable)
 @click.pass_obj
 def show(target: Target, /, id: str) -> None:
-    """Where a task stands, and why it is not running."""
+    """Where a task stands, and why it is not running: a paused queue, no worker that serves it or knows it, not due yet …
+
+    Values of arguments that the setting redact names are not shown.
+    """
     with target.opened() as broker:
         if not isinstance(broker, Inspects | Remembers):
             raise NotSupported(f"the {broker.capabilities.name} broker of this version cannot find single tasks; try umbel status")
@@ -57,7 +75,13 @@ def show(target: Target, /, id: str) -> None:
         raise click.exceptions.Exit(NO)
 
 
-@task.command()
+@task.command(
+    exits=(0, 1, 2, 3, 69),
+    examples="""
+        umbel task cancel ID
+        umbel task cancel ID --terminate     # end it though it runs
+    """,
+)
 @target_options
 @click.argument("id", type=storable)
 @click.option("--terminate", is_flag=True, help="Also end it if it runs.")

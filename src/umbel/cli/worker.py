@@ -12,10 +12,22 @@ from ..errors import ArgumentError, ConfigError
 from ..message import check_name
 from ..settings import accept
 from ..worker.options import WorkerOptions
+from .completing import queue_names
+from .page import Page
 from .reload import folders, reload_options
 from .target import Target, target_options
 from .terminal import note
 
+WORKER_DEFAULTS: dict[str, Any] = {
+    "strict": False,
+    "name": "",
+    "logfile": None,
+    "pidfile": None,
+    "time_limit": None,
+    "soft_time_limit": None,
+    "fail_fast": False,
+}
+"""What a command says that runs a worker and has no such options."""
 LEVELS = ("debug", "info", "warning", "error", "critical")
 NOT_YET = {
     "max_tasks_per_child": "--max-tasks-per-child",
@@ -33,11 +45,28 @@ NOT_NEEDED = {
 }
 
 
-@click.command()
+@click.command(
+    cls=Page,
+    exits=(0, 2, 3, 69, 75),
+    examples="""
+        umbel worker
+        umbel -A proj worker -l info
+        umbel worker -A proj.tasks:app -c 4 -Q emails,default
+        umbel worker --reload                       # for development; umbel up says more
+        kill -TERM $(cat umbel.pid)                 # of one with --pidfile umbel.pid: drain, and end
+    """,
+)
 @target_options
 @click.option("-c", "--concurrency", type=click.IntRange(1, 1000), metavar="N", help="Children.  [default: one per processor]")
 @click.option("-P", "--pool", default="prefork", metavar="POOL", help="Only prefork in this version.")
-@click.option("-Q", "--queues", default="", metavar="A,B", help="Queues to serve.  [default: all that the app's tasks declare]")
+@click.option(
+    "-Q",
+    "--queues",
+    default="",
+    metavar="A,B",
+    shell_complete=queue_names,
+    help="Queues to serve.  [default: all that the app's tasks declare]",
+)
 @click.option("--strict", is_flag=True, help="Empty the queues in the order given, instead of taking turns.")
 @click.option("-n", "--hostname", "name", default="", metavar="NAME", help="The worker's name; %h is the host.")
 @click.option(
@@ -68,11 +97,8 @@ NOT_NEEDED = {
 def worker(target: Target, /, **given: Any) -> int:
     """Run tasks until TERM or INT: what runs may finish, the rest is given back.
 
-    \b
-    umbel -A proj worker -l info
-    umbel worker -A proj.tasks:app -c 4 -Q emails,default
-
-    Second INT, or QUIT: end now. HUP: new children. TSTP: begin nothing more. USR1: print all stacks.
+    Signals: TERM and INT drain, for shutdown_timeout (25 s) at most; a second INT, or QUIT, ends it now and gives back what
+    ran. HUP: new children with freshly imported code. TSTP: begin nothing more. USR1: print what runs, and all stacks.
     """
     _refuse(given)
     for key, words in NOT_NEEDED.items():
@@ -101,7 +127,7 @@ def options_of(target: Target, given: dict[str, Any]) -> WorkerOptions:
         name=_name(given["name"]),
         loglevel=given["loglevel"].lower(),
         logfile=_writable("--logfile", given["logfile"]),
-        log_json=True if target.as_json else None,
+        log_json=True if target.as_json else False if given.get("plain") else None,
         pidfile=_writable("--pidfile", given["pidfile"]),
         fail_fast=given["fail_fast"],
         reload=folders(given["reload_dirs"]) if given["reload"] or given["reload_dirs"] else (),

@@ -57,6 +57,7 @@ def print_banner(options: WorkerOptions, catalog: Catalog, worker: str) -> None:
         f"  broker   {masked(catalog.broker)}",
         f"  queues   {', '.join(catalog.queues)}",
         f"  children {options.concurrency} (prefork)",
+        *([f"  watches  {', '.join(options.reload)} ({', '.join(options.reload_include)})"] if options.reload else []),
         "  tasks    " + ("\n           ".join(shown) or "none"),
         "",
     ]

@@ -286,7 +286,7 @@ class Supervisor:
             self._kill_now(signal.Signals(number).name)
         elif number in (signal.SIGTERM, signal.SIGINT):
             if self.phase == Phase.RUNNING:
-                self._drain()
+                self._drain("; a second Ctrl-C ends it now" if number == signal.SIGINT else "")
         elif hasattr(self, "lease"):
             self._on_shift_signal(number)
 
@@ -300,13 +300,13 @@ class Supervisor:
         elif number == signal.SIGUSR1:
             self.shift.dump()
 
-    def _drain(self) -> None:
+    def _drain(self, hint: str) -> None:
         self.phase = Phase.DRAINING
         if not hasattr(self, "lease"):
             return
         limit = self.shift.catalog.shutdown_timeout
         self.deadline = self.clock.monotonic() + limit
-        log.info("shutting down: up to %g s for what runs", limit)
+        log.info("shutting down: up to %g s for what runs%s", limit, hint)
         self.shift.quiet()
         reach("supervisor.draining")
 
