@@ -164,6 +164,21 @@ def test_where_the_system_does_not_tell_of_edits(project: Project, monkeypatch: 
     project.stop()
 
 
+def test_a_folder_of_sources_that_comes_at_once(project: Project) -> None:
+    """As git checkout or an editor moves them in; an empty one, or a change of a folder itself, is no edit."""
+    project.start()
+    (project.folder / "data").mkdir()
+    (project.folder / "data" / "x.csv").touch()
+    package = project.folder / ".coming"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    package.rename(project.folder / "come")
+    project.says("children come from new code")
+    assert "come changed" in project.log.read_text() or "come/__init__.py changed" in project.log.read_text()
+    assert project.log.read_text().count(" changed") == 1
+    project.stop()
+
+
 def test_broken_code_stops_nothing(project: Project) -> None:
     project.start()
     project.write("def (:\n")

@@ -40,7 +40,7 @@ def dead(context: click.Context) -> None:
 
 
 def _choosing(command: click.decorators.FC) -> click.decorators.FC:
-    command = click.option("--reason", metavar="WORD", help="Only with this reason: failed, poison, time_limit …")(command)
+    command = click.option("--reason", metavar="WORD", help="Only with this reason, such as failed, poison, time_limit.")(command)
     command = click.option("--task", metavar="NAME", shell_complete=task_names, help="Only of this task.")(command)
     return click.option("-q", "--queue", metavar="NAME", type=storable, shell_complete=queue_names, help="Only of this queue.")(command)
 

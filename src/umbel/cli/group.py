@@ -23,7 +23,7 @@ COMMANDS = {
     "queues": "List, peek into, purge, pause and resume queues.",
     "dead": "List, show, retry and delete dead letters.",
     "task": "One task: why is it not running? Cancel it.",
-    "doctor": "Will the store lose, delay or refuse tasks?",
+    "doctor": "What loses, delays or refuses tasks, now or soon?",
     "config": "Each setting, and where it came from.",
     "completion": "Let the shell complete commands, tasks, queues.",
     "demo": "20,000 e-mails, a killed worker, and nothing lost.",

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from fnmatch import fnmatch
 from importlib.util import cache_from_source
 from typing import TYPE_CHECKING
@@ -27,6 +27,8 @@ _STEP, _DEBOUNCE = 50, 300
 project too, and a worker writes to it all the time."""
 _LOOK = 200
 """Ms after which the watching thread looks up, though nothing changed."""
+_POLL = 0.5
+"""Seconds between two looks where the system does not tell of edits."""
 _START = 5.0
 """Seconds to wait for the watch to stand: a large tree takes a while to walk."""
 _IGNORED_FOLDERS = ("__pycache__", "node_modules", "site-packages")
@@ -45,14 +47,28 @@ class Sources:
         self._folders = sorted((folder.rstrip(os.sep) + os.sep for folder in folders), key=len, reverse=True)
         self._patterns = tuple(patterns)
 
-    def have(self, path: str) -> bool:
-        """Does a change of ``path`` count? One of a folder does if it came with sources in it."""
+    def have(self, path: str, added: bool = False) -> bool:
+        """Does a change of ``path`` count? One of a folder does if that came (``added``) with sources in it."""
         folders, name = self._within(path)
-        if any(part.startswith(".") or part in _IGNORED_FOLDERS for part in (*folders, name)):
+        if any(_ignored(part) for part in (*folders, name)):
             return False
         if os.path.isdir(path):
-            return any(self.have(os.path.join(at, file)) for at, _, files in os.walk(path) for file in files)
+            return added and any(self.have(os.path.join(at, file)) for at, _, files in os.walk(path) for file in files)
         return self._named(name) and not self._in_environment(path, len(folders))
+
+    def stamps(self) -> dict[str, tuple[int, int, int]]:
+        """Each source, with what is another when it has changed."""
+        found: dict[str, tuple[int, int, int]] = {}
+        for folder in self._folders:
+            for at, folders, files in os.walk(folder):
+                folders[:] = [] if "pyvenv.cfg" in files else [one for one in folders if not _ignored(one)]
+                for path in [os.path.join(at, file) for file in files if not _ignored(file) and self._named(file)]:
+                    try:
+                        state = os.stat(path)
+                    except OSError:  # gone while we looked
+                        continue
+                    found[path] = (state.st_mtime_ns, state.st_size, state.st_ino)
+        return found
 
     def _named(self, name: str) -> bool:
         return any(fnmatch(name, one) for one in self._patterns) and not any(fnmatch(name, one) for one in _EDITORS)
@@ -70,6 +86,10 @@ class Sources:
             if os.path.exists(os.path.join(path, "pyvenv.cfg")):
                 return True
         return False
+
+
+def _ignored(part: str) -> bool:
+    return part.startswith(".") or part in _IGNORED_FOLDERS
 
 
 class SourceWatch:
@@ -105,31 +125,39 @@ class SourceWatch:
 
     def _run(self) -> None:
         try:
-            self._follow(polling=None)
+            if os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() in ("", "false", "disable", "disabled"):
+                self._follow()
         except Exception as exc:  # the user's inotify instances or watches are used up, most often
             log.warning("the system does not tell of edits (%s), so files are looked at again and again; --reload-dir names fewer", exc)
+        if not self._stop.is_set():
             self._poll()
-        self._stands.set()
+
+    def _follow(self) -> None:
+        for changes in self._changes():
+            self._stands.set()
+            self._tell(path for _, path in changes)
 
     def _poll(self) -> None:
-        try:
-            self._follow(polling=True)
-        except Exception:  # the developer goes on without a reload, and is told so
-            log.exception("files are not watched, so edits are not noticed; restart the worker to run new code")
+        """Look at all sources again and again; watchfiles' own way of it misses a second edit within a second."""
+        before = self._sources.stamps()
+        self._stands.set()
+        while not self._stop.wait(_POLL):
+            now = self._sources.stamps()
+            self._tell(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
+            before = now
 
-    def _follow(self, polling: bool | None) -> None:
-        for changes in self._changes(polling):
+    def _tell(self, paths: Iterable[str]) -> None:
+        found = list(paths)
+        if found:
+            self._changed.extend(found)
+            self._notify()
+
+    def _changes(self) -> Iterator[set[FileChange]]:
+        from watchfiles import Change, watch
+
+        def counts(change: Change, path: str) -> bool:
             self._stands.set()
-            if changes:
-                self._changed.extend(path for _, path in changes)
-                self._notify()
-
-    def _changes(self, polling: bool | None) -> Iterator[set[FileChange]]:
-        from watchfiles import watch
-
-        def counts(_: object, path: str) -> bool:
-            self._stands.set()
-            return self._sources.have(path)
+            return self._sources.have(path, change is Change.added)
 
         yield from watch(
             *self._folders,
@@ -140,7 +168,6 @@ class SourceWatch:
             yield_on_timeout=True,
             stop_event=self._stop,
             raise_interrupt=False,
-            force_polling=polling,
             ignore_permission_denied=True,
         )
 
