@@ -15,7 +15,7 @@ from tests.process.arena import Worker, _children_of, _session
 from tests.waiting import wait_for
 from umbel import Umbel
 
-EDITS = int(os.environ.get("UMBEL_EDITS", "6"))
+EDITS = int(os.environ.get("UMBEL_TEST_EDITS", "6"))
 LIVE = 2.0
 """Seconds in which an edit is to be live, on a machine that has nothing else to do."""
 
@@ -149,8 +149,8 @@ def test_each_of_many_edits_is_live_soon(project: Project) -> None:
     assert set(project.ran()) == set(range(1, project.sent + 1)), "a task was lost"
     assert all(len(runs) == 1 for runs in project.ran().values()), "a task ran twice"
     print(f"{EDITS} edits: median {sorted(took)[len(took) // 2]:.2f} s, slowest {max(took):.2f} s")
-    if "UMBEL_EDITS" in os.environ:  # a figure, for a machine that has nothing else to do
-        assert max(took) < LIVE, took
+    if "UMBEL_TEST_EDITS" in os.environ:  # a figure, for a machine that has nothing else to do
+        assert max(took) < LIVE, [(n, round(t, 2)) for n, t in enumerate(took) if t > 1]
     project.stop()
 
 
