@@ -10,15 +10,12 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from fnmatch import fnmatch
 from importlib.util import cache_from_source
-from typing import TYPE_CHECKING
+from typing import Any
 
 from .catalog import Catalog
-
-if TYPE_CHECKING:
-    from watchfiles.main import FileChange
 
 RELOAD_GRACE = 5.0
 """Seconds for what runs in a child of old code, or until the change after the next: then it is interrupted, and given back."""
@@ -27,10 +24,17 @@ _STEP, _DEBOUNCE = 50, 300
 project too, and a worker writes to it all the time."""
 _LOOK = 200
 """Ms after which the watching thread looks up, though nothing changed."""
+_WATCHING: dict[str, Any] = {
+    "step": _STEP,
+    "debounce": _DEBOUNCE,
+    "rust_timeout": _LOOK,
+    "yield_on_timeout": True,
+    "raise_interrupt": False,
+    "recursive": False,  # only folders that count are watched: a virtual environment has thousands, and each takes a watch
+    "ignore_permission_denied": True,
+}
 _POLL = 0.5
 """Seconds between two looks where the system does not tell of edits."""
-_START = 5.0
-"""Seconds to wait for the watch to stand: a large tree takes a while to walk."""
 _IGNORED_FOLDERS = ("__pycache__", "node_modules", "site-packages")
 _EDITORS = ("flycheck_*", "*_flymake.py", "___jb_*")
 """Copies that editors put beside a file while somebody types; names that begin with a dot are passed over in any case."""
@@ -47,28 +51,35 @@ class Sources:
         self._folders = sorted((folder.rstrip(os.sep) + os.sep for folder in folders), key=len, reverse=True)
         self._patterns = tuple(patterns)
 
-    def have(self, path: str, added: bool = False) -> bool:
-        """Does a change of ``path`` count? One of a folder does if that came (``added``) with sources in it."""
+    def have(self, path: str) -> bool:
+        """Does a change of this file count?"""
         folders, name = self._within(path)
-        if any(_ignored(part) for part in (*folders, name)):
-            return False
-        if os.path.isdir(path):
-            return added and any(self.have(os.path.join(at, file)) for at, _, files in os.walk(path) for file in files)
-        return self._named(name) and not self._in_environment(path, len(folders))
+        return self._named(name) and not any(_ignored(part) for part in (*folders, name))
+
+    def folders(self) -> list[str]:
+        """All in which sources may lie."""
+        return [at for at, _ in self._walk()]
 
     def stamps(self) -> dict[str, tuple[int, int, int]]:
         """Each source, with what is another when it has changed."""
         found: dict[str, tuple[int, int, int]] = {}
+        for at, files in self._walk():
+            for path in [os.path.join(at, file) for file in files if self._named(file) and not _ignored(file)]:
+                try:
+                    state = os.stat(path)
+                except OSError:  # gone while we looked
+                    continue
+                found[path] = (state.st_mtime_ns, state.st_size, state.st_ino)
+        return found
+
+    def _walk(self) -> Iterator[tuple[str, list[str]]]:
+        """Folders and their files; not those of virtual environments, whatever they are called: they hold more than all others."""
         for folder in self._folders:
             for at, folders, files in os.walk(folder):
-                folders[:] = [] if "pyvenv.cfg" in files else [one for one in folders if not _ignored(one)]
-                for path in [os.path.join(at, file) for file in files if not _ignored(file) and self._named(file)]:
-                    try:
-                        state = os.stat(path)
-                    except OSError:  # gone while we looked
-                        continue
-                    found[path] = (state.st_mtime_ns, state.st_size, state.st_ino)
-        return found
+                environment = "pyvenv.cfg" in files
+                folders[:] = [] if environment else [one for one in folders if not _ignored(one)]
+                if not environment:
+                    yield at.rstrip(os.sep), files
 
     def _named(self, name: str) -> bool:
         return any(fnmatch(name, one) for one in self._patterns) and not any(fnmatch(name, one) for one in _EDITORS)
@@ -79,25 +90,20 @@ class Sources:
         *folders, name = below.split(os.sep)
         return folders, name
 
-    def _in_environment(self, path: str, depth: int) -> bool:
-        """Does it lie in a virtual environment, whatever that is called?"""
-        for _ in range(depth):
-            path = os.path.dirname(path)
-            if os.path.exists(os.path.join(path, "pyvenv.cfg")):
-                return True
-        return False
-
 
 def _ignored(part: str) -> bool:
     return part.startswith(".") or part in _IGNORED_FOLDERS
 
 
 class SourceWatch:
-    """Watches until stopped. Needs the package ``watchfiles``, which is imported on the thread."""
+    """Watches until stopped. Needs the package ``watchfiles``, which is imported on the thread.
+
+    What the system tells is a hint only; what counts is how the sources look then. So nothing is missed while the watch is
+    set up, or set up anew since a folder came, and polling is the same without the hints.
+    """
 
     def __init__(self, folders: Collection[str], patterns: Collection[str], notify: Callable[[], None]) -> None:
-        """``notify`` is called from the thread when there is something in ``changed``."""
-        self._folders = tuple(folders)
+        """``notify`` is called from the thread when there is something to ``take``."""
         self._sources = Sources(folders, patterns)
         self._notify = notify
         self._changed: deque[str] = deque()
@@ -108,7 +114,7 @@ class SourceWatch:
     def start(self) -> None:
         """Returns once every later change is seen."""
         self._thread.start()
-        self._stands.wait(_START)
+        self._stands.wait()
 
     def stop(self) -> None:
         """Twice is once."""
@@ -125,51 +131,53 @@ class SourceWatch:
 
     def _run(self) -> None:
         try:
-            if os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() in ("", "false", "disable", "disabled"):
-                self._follow()
+            known = self._sources.stamps()
+        finally:
+            self._stands.set()
+        for _ in self._hints():
+            now = self._sources.stamps()
+            changed = [path for path in known.keys() | now.keys() if known.get(path) != now.get(path)]
+            known = now
+            if changed:
+                self._changed.extend(changed)
+                self._notify()
+
+    def _hints(self) -> Iterator[None]:
+        """Moments at which sources may have changed."""
+        try:
+            while not self._stop.is_set() and not _polling_wanted():
+                yield from self._told()
         except Exception as exc:  # the user's inotify instances or watches are used up, most often
             log.warning("the system does not tell of edits (%s), so files are looked at again and again; --reload-dir names fewer", exc)
-        if not self._stop.is_set():
-            self._poll()
-
-    def _follow(self) -> None:
-        for changes in self._changes():
-            self._stands.set()
-            self._tell(path for _, path in changes)
-
-    def _poll(self) -> None:
-        """Look at all sources again and again; watchfiles' own way of it misses a second edit within a second."""
-        before = self._sources.stamps()
-        self._stands.set()
         while not self._stop.wait(_POLL):
-            now = self._sources.stamps()
-            self._tell(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
-            before = now
+            yield
 
-    def _tell(self, paths: Iterable[str]) -> None:
-        found = list(paths)
-        if found:
-            self._changed.extend(found)
-            self._notify()
-
-    def _changes(self) -> Iterator[set[FileChange]]:
+    def _told(self) -> Iterator[None]:
+        """As the system tells, until folders came or went. The first comes by itself, for what happened before the watch stood."""
         from watchfiles import Change, watch
 
-        def counts(change: Change, path: str) -> bool:
-            self._stands.set()
-            return self._sources.have(path, change is Change.added)
+        folders = self._sources.folders()
+        known, first, moved = set(folders), True, False
 
-        yield from watch(
-            *self._folders,
-            watch_filter=counts,
-            step=_STEP,
-            debounce=_DEBOUNCE,
-            rust_timeout=_LOOK,
-            yield_on_timeout=True,
-            stop_event=self._stop,
-            raise_interrupt=False,
-            ignore_permission_denied=True,
-        )
+        def counts(change: Change, path: str) -> bool:
+            nonlocal moved
+            moved = moved or path in known or (change is Change.added and os.path.isdir(path))
+            return first or moved or self._sources.have(path)
+
+        try:
+            for changes in watch(*folders, watch_filter=counts, stop_event=self._stop, **_WATCHING):
+                if changes or first:
+                    first = False
+                    yield
+                if moved:
+                    return
+        except FileNotFoundError:  # a folder went while the watch was set up
+            self._stop.wait(_POLL)
+
+
+def _polling_wanted() -> bool:
+    """Is watchfiles' variable set? Its own way of polling misses a second edit within a second, so ours is used."""
+    return os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() not in ("", "false", "disable", "disabled")
 
 
 def drop_bytecode(paths: Collection[str]) -> None:
