@@ -26,12 +26,14 @@ SOURCES := pyproject.toml README.md LICENSE $(shell find src -type f -not -name 
 PIP := -m pip --quiet --disable-pip-version-check
 ON_WHEEL := UMBEL_TEST=wheel .venv-test/main/bin/python
 
-.PHONY: help venv check test bench chaos demo changelog clean
+.PHONY: help venv check docs reference test bench chaos demo changelog clean
 
 help:
 	@echo 'make demo    20,000 mails through a real SMTP server; BROKER=redis://127.0.0.1:6379/0 for Redis'
 	@echo 'make test    build the wheel, install it into a fresh environment, run all tests against it; ARGS="-k name"'
-	@echo 'make check   format, lint, imports, types, sizes'
+	@echo 'make check   format, lint, imports, types, sizes, the site'
+	@echo 'make docs    the site, into .build/site; every link is checked'
+	@echo 'make reference   docs/reference anew, from the declarations in the code'
 	@echo 'make bench   the measurements of bench/'
 	@echo 'make chaos   the kill matrix, $(KILLS) kills a cell; KILLS=20 for fewer'
 	@echo 'make venv    .venv, with everything for development'
@@ -73,9 +75,17 @@ check: .venv/.installed
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/lint-imports --no-logo
-	.venv/bin/mypy --strict src
+	.venv/bin/mypy --strict src docs/generate
 	if [ -d tests/typing ]; then .venv/bin/mypy --strict tests/typing; .venv/bin/pyright --pythonpath .venv/bin/python tests/typing; fi
-	.venv/bin/pytest -q tests/test_architecture.py
+	.venv/bin/pytest -q tests/test_architecture.py tests/test_reference.py
+	$(MAKE) --no-print-directory docs
+
+# Never with --quiet, which also silences what --strict counts. The theme's banner is about its successor: see pyproject.toml.
+docs: .venv/.installed
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
+reference: .venv/.installed
+	.venv/bin/python -m docs.generate
 
 test: .venv-test/main/.installed
 	@command -v redis-server >/dev/null || echo 'No redis-server: the tests on Redis are skipped. Debian: apt-get install redis-server'

@@ -1,5 +1,6 @@
 """The tasks that the measurements run, as a user's module."""
 
+import asyncio
 import os
 import time
 
@@ -27,4 +28,10 @@ def mark(n: int) -> None:
 @app.task(name="sleep", soft_time_limit=None, time_limit=None)
 def sleep(seconds: float) -> None:
     time.sleep(seconds)
+    os.write(_marks, time.monotonic_ns().to_bytes(8, "little"))
+
+
+@app.task(name="nap")
+async def nap(seconds: float) -> None:
+    await asyncio.sleep(seconds)
     os.write(_marks, time.monotonic_ns().to_bytes(8, "little"))

@@ -1,4 +1,5 @@
-"""Every code block of README.md and docs/*.md is run, in the order of the page, in a folder of its own with an SQLite broker.
+"""Every code block of README.md, docs/*.md and examples/*/README.md is run, in the order of the page, in a folder of its own with
+an SQLite broker; an example's page in a copy of the example.
 
 A comment on the line before a block (``<!-- test: … -->``) says what is special about it:
 
@@ -18,6 +19,7 @@ import configparser
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +35,7 @@ import pytest
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
 FENCE = re.compile(r"(?:^<!-- test: (?P<directive>.*?) -->\n\n?)?^```(?P<language>[\w+-]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = "not run, because "
 WORDS = {"needs-worker", "until-ready", "output", "name", "exit"}
@@ -44,6 +46,10 @@ PARSED: dict[str, Callable[[str], object]] = {
 }
 SHOWN = {"text", "markdown"}
 LIMIT = 60.0
+
+
+def named(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
 @dataclass(frozen=True)
@@ -167,23 +173,25 @@ class Reader:
             process.wait()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_page(page: Path, tmp_path: Path) -> None:
     found = blocks(page.relative_to(ROOT).as_posix(), page.read_text(encoding="utf-8"))
     assert [fault for block in found for fault in faults(block)] == []
     assert found, "a page without any code: this test would see nothing"
+    if page.parent.parent.name == "examples":
+        shutil.copytree(page.parent, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.db*", "__pycache__"))
     reader = Reader(tmp_path)
     for block in found:
         reader.take(block)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_no_block_is_missed(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert len(blocks(page.name, text)) * 2 == len(re.findall(r"^\s*```", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []

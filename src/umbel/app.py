@@ -49,6 +49,7 @@ class Umbel:
         self.clock = clock
         self.middleware: list[Middleware] = list(middleware)
         self.events = Emitter()
+        self._stand_in: Callable[[], Broker] | None = None
         self._connections = Connections(self.make_broker, self._get_settings, clock)
         self.producer = Producer(self._connections, self._get_settings, self.middleware, self.events, clock)
         self._registry = Registry()
@@ -195,10 +196,18 @@ class Umbel:
     def make_broker(self) -> Broker:
         """A broker for the settings as they are now, not opened: for a consumer or an inspector. ``ConfigError`` for an
         address that nothing answers to."""
+        if self._stand_in is not None:
+            return self._stand_in()
         from .brokers import make_broker  # 50 ms of package metadata that a declaration need not pay
 
         s = self._config.settings
         return make_broker(s.broker, broker_settings(s), self.clock)
+
+    def replace_broker(self, make: Callable[[], Broker] | None) -> Callable[[], Broker] | None:
+        """From now on :meth:`make_broker` answers with what ``make`` makes, whatever the settings say; None: as they say again.
+        Answers with what stood there before. For tests: see ``umbel.testing``."""
+        before, self._stand_in = self._stand_in, make
+        return before
 
     def close(self) -> None:
         """Close the producer's broker. Twice is once; the next call opens it again."""

@@ -133,7 +133,7 @@ class Renewed(msgspec.Struct, gc=False):
 
 
 class Blame(NamedTuple):
-    """The delivery that a dead holder was running."""
+    """A delivery that a dead holder was running."""
 
     receipt: Receipt
     outcome: Outcome | None = None
@@ -144,8 +144,8 @@ class Retired(msgspec.Struct, gc=False):
     """What a dead holder's deliveries came to."""
 
     returned: int
-    blamed: Removed | None = None
-    """Set when the blamed one became a dead letter; ``reason`` says why."""
+    blamed: list[Removed] = []
+    """The blamed ones that became dead letters; ``reason`` says why."""
     removed: list[Removed] = []
 
 
@@ -272,14 +272,16 @@ class Broker(ABC):
         against them (``delivery`` stays risen). Those not held any more are passed over. Returns how many went back."""
 
     @abstractmethod
-    def retire(self, holder: str, blamed: Blame | None = None, reason: str = "") -> Retired:
+    def retire(self, holder: str, blamed: Sequence[Blame] | None = None, reason: str = "") -> Retired:
         """The holder is dead: withdraw its admission for good and deal with all it held, in one step.
 
-        The blamed delivery has its outcome applied; without one, ``crashes`` rises, and it is a dead letter when its flag
+        Each blamed delivery has its outcome applied; without one, ``crashes`` rises, and it is a dead letter when its flag
         says ``LOST_DEAD`` (reason ``worker_lost``) or when ``crash_limit`` is reached (reason ``poison``), else it is ready
-        again in front, to be handed out alone. All others go back in front, uncharged, unless ``blamed`` is None and they
-        say ``LOST_DEAD``: nobody can tell then whether such a one was begun, so it is a dead letter (``worker_lost``, named in
-        ``removed``). Cancelled ones are dropped (``cancelled``, likewise). Repeating it does nothing.
+        again in front, to be handed out alone. Where several are blamed without an outcome, one of them did it and nobody
+        knows which: each is charged and handed out alone, and ``crash_limit`` makes none of them a dead letter yet. All
+        others go back in front, uncharged, unless ``blamed`` is None and they say ``LOST_DEAD``: nobody can tell then
+        whether such a one was begun, so it is a dead letter (``worker_lost``, named in ``removed``). Cancelled ones are
+        dropped (``cancelled``, likewise). Repeating it does nothing.
         """
 
     @abstractmethod

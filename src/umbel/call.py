@@ -25,18 +25,26 @@ class BulkKeywords(TypedDict, total=False):
     """The keywords of ``delay_many``, for type checkers."""
 
     countdown: float | timedelta | None
+    """Not before so many seconds from the moment of storing, on the store's clock."""
     eta: datetime | None
+    """Not before this time; a naive one is in the app's ``timezone``. Not together with ``countdown``."""
     expires: float | timedelta | datetime | None
+    """Dropped if it has not begun by then: seconds from now, or a time. Default: the task's."""
     queue: str | None
+    """Another queue than the task's."""
     priority: int | None
+    """0 to 9, larger is sooner. Default: the task's."""
     headers: Mapping[str, Any] | None
+    """Plain JSON that ``self.request.headers`` shows."""
     track: bool | None
+    """Keep a record, or not. Default: the task's."""
 
 
 class CallKeywords(BulkKeywords, total=False):
     """The keywords of ``apply_async``, for type checkers."""
 
     task_id: str | None
+    """An id of one's own; a second call with it within a day is a duplicate of the first. Not in ``delay_many``."""
 
 
 _DELAY_MAX = 10_000 * 365 * 86_400.0

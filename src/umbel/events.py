@@ -56,7 +56,7 @@ class TaskSucceeded(Event, frozen=True, kw_only=True):
 
 
 class TaskRetried(Event, frozen=True, kw_only=True):
-    """A run failed, and another follows ``after`` seconds from now."""
+    """A run failed, and another follows ``after`` seconds from now. ``exception`` is not filled yet."""
 
     id: str
     task: str
@@ -68,7 +68,7 @@ class TaskRetried(Event, frozen=True, kw_only=True):
 
 
 class TaskFailed(Event, frozen=True, kw_only=True):
-    """The last run failed: a dead letter, for ``reason``."""
+    """The last run failed: a dead letter, for ``reason``. ``exception`` and ``expected`` are not filled yet."""
 
     id: str
     task: str
@@ -81,7 +81,7 @@ class TaskFailed(Event, frozen=True, kw_only=True):
 
 
 class TaskDropped(Event, frozen=True, kw_only=True):
-    """Gone without (another) run: expired, cancelled, discarded, skipped."""
+    """Gone without (another) run, as a worker found or the task itself said."""
 
     id: str
     task: str
@@ -100,7 +100,7 @@ class TaskReleased(Event, frozen=True, kw_only=True):
 
 
 class TaskTimedOut(Event, frozen=True, kw_only=True):
-    """A limit was over; ``kind`` is ``soft`` or ``hard``."""
+    """A limit was over; ``kind`` is ``soft`` (told by the child) or ``hard`` (told by the supervisor)."""
 
     id: str
     task: str
@@ -109,7 +109,7 @@ class TaskTimedOut(Event, frozen=True, kw_only=True):
 
 
 class Superseded(Event, frozen=True, kw_only=True):
-    """A settle came too late: the delivery had been taken away, and nothing was changed."""
+    """A settle came too late: the delivery had been taken away, and nothing was changed. Logged, and not emitted yet."""
 
     id: str
     verdict: str

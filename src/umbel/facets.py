@@ -110,14 +110,23 @@ class State(StrEnum):
     """Of a tracked message; Celery's names where it has them."""
 
     SCHEDULED = "SCHEDULED"
+    """It waits in the broker for its ``eta`` or ``countdown``, or was snoozed or parked."""
     PENDING = "PENDING"
+    """It waits for a worker."""
     STARTED = "STARTED"
+    """A worker has it in hand: it runs, or runs within moments."""
     RETRY = "RETRY"
+    """An attempt failed, and it waits for the next one."""
     SUCCESS = "SUCCESS"
+    """It ended well."""
     FAILURE = "FAILURE"
+    """Its last attempt failed: a dead letter."""
     REVOKED = "REVOKED"
+    """It was cancelled, purged, or discarded by the task itself."""
     EXPIRED = "EXPIRED"
+    """Its ``expires`` passed before it began."""
     UNKNOWN = "UNKNOWN"
+    """The broker has no record of this id: never stored, not tracked, or its ``record_ttl`` is over."""
 
     @property
     def final(self) -> bool:

@@ -27,21 +27,38 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     queue: str | None = None
+    """Where its calls wait. Default: the setting ``default_queue``."""
     priority: int = 5
+    """Larger is sooner, within a queue, on every broker."""
     soft_time_limit: float | UnsetType | None = UNSET
+    """After this, ``SoftTimeLimitExceeded`` is raised in the task. Default: the setting of the same name."""
     time_limit: float | UnsetType | None = UNSET
+    """After this, the process that runs it is killed. Default: the setting of the same name."""
     expires: float | None = None
+    """A call that has not begun so long after it was made is dropped. Default: never."""
     max_payload: int | None = None
+    """A call with a larger body is refused. Default: the setting of the same name."""
     retry: Retry | None = None
+    """When a failed attempt is followed by another. Default: never."""
     on_worker_lost: str = "rerun"
+    """What follows when its process, or its worker, dies in it: run it again, or keep it as a dead letter, never begun twice."""
     crash_limit: int | None = None
+    """Deaths of its process, after which it is a dead letter; 0: never. Default: the setting of the same name."""
     throws: tuple[type[BaseException], ...] = ()
+    """Exceptions that are expected: a failure with one of them leaves no trace in the log."""
     track: bool = False
+    """Keep a record of each call: state, progress, result, error. ``AsyncResult`` can tell nothing without it."""
     aliases: tuple[str, ...] = ()
+    """Older names under which the task is also known."""
     unknown_kwargs: str = "park"
+    """What becomes of a call with parameters that this release lacks: it waits for a newer worker, runs without them, or
+    is a dead letter at once."""
     bind: bool = False
+    """The function's first parameter, ``self``, is the task."""
     default_retry_delay: float = DEFAULT_DELAY
+    """What ``self.retry()`` without ``countdown`` waits, where no policy says otherwise."""
     max_retries: int | None = DEFAULT_MAX
+    """How often ``self.retry()`` may be used, where no policy says otherwise; None: for ever."""
 
     @property
     def retry_or_default(self) -> Retry:
@@ -79,8 +96,22 @@ CELERY_RETRY = (
     "max_retries",
     "default_retry_delay",
 )
+CELERY_MEANS = {
+    "autoretry_for": "`Retry(on=…)`",
+    "dont_autoretry_for": "`Retry(unless=…)`",
+    "retry_backoff": "`Retry(backoff=…)`; `True` is one second",
+    "retry_backoff_max": "`Retry(max_delay=…)`",
+    "retry_jitter": "`Retry(jitter=…)`; takes away up to half of a wait, where Celery may leave none of it",
+    "max_retries": "`Retry(max=…)`",
+    "default_retry_delay": "`Retry(delay=…)`",
+    "ignore_result": "`track=False`; `ignore_result=False` is `track=True`",
+    "acks_late": "only `True` is accepted: a message always stays in the broker until its run has ended",
+    "reject_on_worker_lost": '`True` is `on_worker_lost="rerun"`, `False` is `on_worker_lost="dead"`',
+    "serializer": 'only `"json"` is accepted',
+}
+"""Celery's options that ``@app.task`` takes too, and what each means here."""
 _OURS = tuple(name for name in TaskOptions.__struct_fields__ if name not in CELERY_RETRY)
-_CELERY = (*CELERY_RETRY, "ignore_result", "acks_late", "reject_on_worker_lost", "serializer")
+_CELERY = tuple(CELERY_MEANS)
 KNOWN = (*_OURS, *_CELERY, "name", "base")
 """Every option that ``@app.task`` takes."""
 
@@ -196,6 +227,7 @@ def _retry(value: Any) -> Retry:
 
 
 def _queue(value: Any) -> str:
+    """a name"""
     return check_name("queue", value)
 
 
@@ -222,6 +254,11 @@ _CHECKS = {
     "bind": _flag,
 }
 _NONE_IS_UNSAID = frozenset(("queue", "priority", "max_payload", "retry", "crash_limit"))
+
+
+def accepted(name: str) -> str:
+    """What one of our options accepts, in words."""
+    return "exception types" if name == "throws" else str(_CHECKS[name].__doc__)
 
 
 def _checked(task: str, name: str, value: Any) -> Any:

@@ -23,14 +23,14 @@ class Retry(msgspec.Struct, frozen=True, tag="retry"):
 
 
 class Dead(msgspec.Struct, frozen=True, tag="dead"):
-    """The last failure: the message becomes a dead letter. ``reason`` is one word (``failed``, ``poison``, ``time_limit`` …)."""
+    """The last failure: the message becomes a dead letter. ``reason`` is a word of ``DEAD_REASONS``."""
 
     reason: str
     error: bytes = b""
 
 
 class Dropped(msgspec.Struct, frozen=True, tag="dropped"):
-    """Gone without a run or by the task's own wish: ``expired``, ``cancelled``, ``discarded``, ``skipped``."""
+    """Gone without a run or by the task's own wish; ``reason`` is a word of ``DROPPED_REASONS``."""
 
     reason: str
     error: bytes = b""
@@ -39,8 +39,8 @@ class Dropped(msgspec.Struct, frozen=True, tag="dropped"):
 class Released(msgspec.Struct, frozen=True, tag="released"):
     """Given back without using an attempt: in front of its queue when ``after`` is 0, else due ``after`` ms from now.
 
-    ``parked`` marks a message that this release of the code cannot run; the store remembers when that was first said
-    (``Envelope.parked``), so that a grace can end.
+    ``reason`` is a word of ``RELEASED_REASONS``. ``parked`` marks a message that this release of the code cannot run; the
+    store remembers when that was first said (``Envelope.parked``), so that a grace can end.
     """
 
     after: int = 0
@@ -49,3 +49,35 @@ class Released(msgspec.Struct, frozen=True, tag="released"):
 
 
 Outcome = Done | Retry | Dead | Dropped | Released
+
+# The words that stand for reasons. They are stored and shown, so one that has been used keeps its meaning.
+
+DEAD_REASONS = {
+    "failed": "its last attempt failed with an exception",
+    "time_limit": "it was killed at its hard limit, and its policy does not retry that (or no retry was left)",
+    "poison": "it killed the process that ran it, `crash_limit` times",
+    "worker_lost": 'its whole worker was lost, `worker_loss_limit` times, or its process died once and it says `on_worker_lost="dead"`',
+    "unknown_task": "no worker that knows its task came within `deploy_grace`",
+    "unknown_parameters": "no worker whose task takes these parameters came within `deploy_grace`",
+    "bad_arguments": 'its arguments are not what the annotations say, or its parameters do not fit and it says `unknown_kwargs="error"`',
+    "unreadable": "bytes that are not a message of umbel's",
+}
+"""Why a message is a dead letter."""
+
+DROPPED_REASONS = {
+    "expired": "its `expires` passed before it began",
+    "cancelled": "somebody cancelled it: `AsyncResult.revoke()`, `umbel task cancel`",
+    "discarded": "the task itself raised `Discard`",
+    "purged": "an operator emptied its queue: `umbel queues purge`",
+}
+"""Why a message is gone without an end of its own. Its record says EXPIRED for the first, REVOKED for the others."""
+
+RELEASED_REASONS = {
+    "snoozed": "the task raised `Snooze`",
+    "unknown_task": "parked: this release has no such task",
+    "unknown_parameters": "parked: this release's task does not take these parameters",
+    "unbegun": "handed out and not begun, when the worker became quiet",
+    "shutdown": "it ran when the worker's `shutdown_timeout` was over",
+    "killed": "its process was ended for another reason than this task",
+}
+"""Why a message was given back without using an attempt."""

@@ -29,21 +29,26 @@ DELAY_MAX = 365 * 86_400.0
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
     """When a failed task runs again.
 
-    ``max``: retries after the first run (None: for ever). ``on``: the exceptions that are retried; ``unless``: those of
-    them that are not. ``backoff``: seconds of the first wait, doubled each time up to ``max_delay``; without it every
-    wait is ``delay``. ``jitter`` takes away up to half of a back-off wait at random, so that those that failed together
-    do not come back together; it never makes a wait zero. ``on_timeout``: also retry when a time limit is over, soft or
-    hard; naming ``SoftTimeLimitExceeded`` in ``on`` says the same. Durations in seconds or ``timedelta``.
+    Durations in seconds or ``timedelta``. Raises ``ConfigError`` for values that make no sense.
     """
 
     max: int | None = DEFAULT_MAX
+    """Retries after the first run; None: for ever."""
     on: tuple[type[BaseException], ...] = (Exception,)
+    """The exceptions that are retried."""
     backoff: float | None = None
+    """The first wait, doubled each time up to ``max_delay``. None: every wait is ``delay``."""
     delay: float = DEFAULT_DELAY
+    """Every wait, where there is no ``backoff``."""
     max_delay: float = 600.0
+    """The longest wait of a back-off."""
     jitter: bool = True
+    """Take away up to half of a back-off wait at random, so that those that failed together do not come back together. It
+    never makes a wait zero."""
     on_timeout: bool = False
+    """Also retry when a time limit is over, soft or hard. Naming ``SoftTimeLimitExceeded`` in ``on`` says the same."""
     unless: tuple[type[BaseException], ...] = ()
+    """Those of ``on`` that are not retried."""
 
     def __post_init__(self) -> None:
         put = msgspec.structs.force_setattr

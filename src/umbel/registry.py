@@ -102,6 +102,13 @@ def set_current(app: Any) -> None:
     _current[:] = [app]
 
 
+def replace_current(app: Any | None) -> Any | None:
+    """Make ``app`` the current one, or have none; answers with the one before, if there was one."""
+    before = _current[0] if _current else None
+    _current[:] = [] if app is None else [app]
+    return before
+
+
 def get_current() -> Any:
     """The current app: the one that was made last, or set. ``ConfigError`` if there is none."""
     if not _current:

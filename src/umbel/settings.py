@@ -18,47 +18,49 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting, checked. Durations in seconds (given as seconds or ``timedelta``), sizes in bytes."""
 
     name: str = "umbel"
-    """The app's name: stores keep apps apart by it."""
+    """The app's name: stores keep apps apart by it, so that several may share one Redis database."""
     app: str | None = None
-    """Where the command line finds the app, ``"module:attribute"``."""
+    """Where the command line finds the app, ``module:attribute``. Without it, it is looked for."""
     broker: str = DEFAULT_BROKER
     """Address of the broker. A relative SQLite path is anchored at the project's root."""
     soft_time_limit: float | None = 300.0
-    """Default soft limit of a task."""
+    """After this, ``SoftTimeLimitExceeded`` is raised in a task that has no soft limit of its own."""
     time_limit: float | None = 330.0
-    """Default hard limit of a task."""
+    """After this, the process of a task that has no hard limit of its own is killed. Must be more than the soft one."""
     lease_ttl: float = 20.0
     """For how long a worker's tasks are its own after its last heartbeat; at least 3 x ``heartbeat``."""
     heartbeat: float = 5.0
-    """How often a worker renews its lease."""
+    """Time between two renewals of a worker's lease."""
     enqueue_retry: float = 3.0
     """For how long a call is tried again while the broker is certainly out of reach (nothing was stored); 0: not at all."""
     crash_limit: int = 3
-    """Deaths of the child that ran it, after which a message is a dead letter."""
+    """Deaths of the child that ran it, after which a message is a dead letter (``poison``); 0: never."""
     worker_loss_limit: int = 10
-    """Losses of the whole worker that ran it, after which a message is a dead letter. Wide: spot instances do go."""
+    """Losses of the whole worker that ran it, after which a message is a dead letter (``worker_lost``); 0: never. Wide, since spot
+    instances do go."""
     shutdown_timeout: float = 25.0
-    """How long what runs may go on after TERM. Under the 30 s after which orchestrators kill."""
+    """For how long what runs may go on after TERM. Under the 30 s after which orchestrators kill."""
     deploy_grace: float = 86_400.0
-    """For how long a message waits for a worker that knows its task and its parameters."""
+    """For how long a message is parked, waiting for a worker that knows its task and its parameters; then it is a dead letter."""
     max_payload: int = 262_144
-    """Largest body of a call."""
+    """Largest body of a call; a larger one is refused with ``PayloadTooLarge``."""
     warn_payload: int = 16_384
     """Size of a body from which a warning is logged, once a task."""
     max_result: int = 262_144
-    """Largest result that a record keeps."""
+    """Largest result that a record keeps; ``get()`` of a larger one raises ``ResultUnreadable``."""
     record_ttl: float = 86_400.0
-    """How long a record is kept after the end."""
+    """For how long a record (state, result, error) is kept after the end."""
     dead_letter_bytes: int = 256 * 1024 * 1024
-    """Room for dead letters; beyond it the oldest go, counted."""
+    """Room for dead letters; beyond it the oldest go, with a line in the log that says how many."""
     dead_letter_ttl: float = 30 * 86_400.0
-    """How long a dead letter is kept."""
+    """For how long a dead letter is kept."""
     default_queue: str = "default"
     """Queue of the tasks that name none."""
     timezone: str = "UTC"
-    """How a naive ``eta`` is read, and schedules are."""
+    """How a naive ``eta`` (one without a time zone) is read."""
     redact: tuple[str, ...] = ()
-    """Names of arguments whose values are never shown."""
+    """Names of arguments whose values umbel's commands never show. Where there are any, positional arguments are hidden too, since they
+    have no names on the wire."""
 
 
 class SettingKeywords(TypedDict, total=False):
@@ -88,6 +90,22 @@ class SettingKeywords(TypedDict, total=False):
 REMOVED = {
     "backend": "records are kept by the broker itself: leave it out, and say track=True on the tasks",
     "result_backend": "records are kept by the broker itself: leave it out, and say track=True on the tasks",
+    "broker_transport_options": "leases are renewed, so there is no visibility timeout: leave it out; options stand in the address",
+    "broker_connection_retry_on_startup": "workers try again for ever: leave it out, or start them with --fail-fast",
+    "enable_utc": "times are always UTC inside: leave it out",
+    "imports": "say Umbel(include=[...]), or app.autodiscover_tasks([...])",
+    "include": "say Umbel(include=[...]), or app.autodiscover_tasks([...])",
+    "task_routes": "say queue= on the tasks, or on one call",
+    "task_queues": "a queue exists as soon as somebody sends to it: leave it out; a worker serves those of -Q",
+    "task_default_priority": "say priority= on the tasks; 5 if not said",
+    "task_ignore_result": "results are kept only for tasks with track=True: leave it out",
+    "task_track_started": "say track=True on the tasks",
+    "task_reject_on_worker_lost": 'a lost task runs again: leave it out; one that must never begin twice says on_worker_lost="dead"',
+    "task_publish_retry": "say enqueue_retry, seconds",
+    "task_publish_retry_policy": "say enqueue_retry, seconds",
+    "worker_prefetch_multiplier": "a child takes about 20 ms of work, and gives back what it cannot begin: leave it out",
+    "worker_concurrency": "say umbel worker -c N",
+    "worker_send_task_events": "events are always there for who listens: leave it out",
     "task_serializer": "arguments travel as JSON, typed by annotation: leave it out",
     "result_serializer": "results are JSON: leave it out",
     "accept_content": "only JSON is accepted: leave it out",

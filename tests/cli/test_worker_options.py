@@ -63,13 +63,30 @@ def test_flags_that_are_not_needed_are_accepted_with_a_note(bare: Run, started: 
 
 @pytest.mark.parametrize(
     "flags",
-    ["-P threads", "-P asyncio", "-P gevent", "--max-tasks-per-child 5", "--max-memory-per-child=9", "-D", "--autoscale 3,1"],
+    ["-P gevent", "-P solo", "--max-tasks-per-child 5", "--max-memory-per-child=9", "-D", "--autoscale 3,1"],
 )
 def test_what_this_version_has_not_is_said(bare: Run, started: list[WorkerOptions], flags: str) -> None:
     said = bare("-A", "p", "worker", *flags.split())
     assert said.exit_code == 2 and started == []
     assert said.stderr.startswith("umbel: ") and said.stderr.count("\n") == 1
     assert "not in this version" in said.stderr or "there is no such pool" in said.stderr
+
+
+def test_pools(bare: Run, started: list[WorkerOptions]) -> None:
+    for flags in ("-P threads", "-P asyncio", "-P asyncio -c 10000 --processes 2", "-c 3"):
+        assert bare("-A", "p", "worker", *flags.split()).exit_code == 75
+    assert [(one.pool, one.concurrency, one.children, one.beside) for one in started] == [
+        ("threads", 10, 1, 10),
+        ("asyncio", 100, 1, 100),
+        ("asyncio", 10_000, 2, 10_000),
+        ("prefork", 3, 3, 0),
+    ]
+
+
+@pytest.mark.parametrize("flags", ["--processes 2", "-P prefork --processes 1", "-c 1001", "-P threads -c 20001"])
+def test_what_a_pool_has_not_is_said(bare: Run, started: list[WorkerOptions], flags: str) -> None:
+    said = bare("-A", "p", "worker", *flags.split())
+    assert said.exit_code == 2 and started == []
 
 
 @pytest.mark.parametrize(

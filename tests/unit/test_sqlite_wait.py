@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from umbel import ResultTimeout, Umbel
 from umbel.broker import BrokerSettings
 from umbel.brokers.sqlite import Address, SQLiteBroker
 from umbel.brokers.sqlite import watch as watch_module
@@ -177,3 +179,32 @@ def test_waiting_costs_next_to_nothing(make: Make) -> None:
     before = time.process_time()  # a span of this process's own work, which no clock of ours can tell
     broker.wait(["q"], 1.0)
     assert time.process_time() - before < 0.05
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="only Linux has inotify")
+def test_a_thread_that_ends_leaves_no_watch(tmp_path: Path) -> None:
+    """Threads come and go in a server, and a user has 128 inotify instances."""
+    app = Umbel("threads", broker=f"sqlite:///{tmp_path / 'store.db'}")
+
+    @app.task(track=True)
+    def never() -> None: ...
+
+    result = never.delay()
+
+    def wait() -> None:
+        with pytest.raises(ResultTimeout):
+            result.get(timeout=0.01)
+
+    before = _watches()
+    for _ in range(3):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join()
+    gc.collect()
+    assert _watches() == before
+    app.close()
+
+
+def _watches() -> int:
+    links = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.islink(f"/proc/self/fd/{fd}")]
+    return links.count("anon_inode:inotify")

@@ -1,17 +1,4 @@
-"""How the command line ends: which code, and which words.
-
-=====  ==================================================
-code   meaning
-=====  ==================================================
-0      clean
-1      the answer is no: declined, not found, the task failed; or a fault of umbel's own
-2      usage or configuration
-3      the user's module does not import
-69     nobody answered, or the broker is out of reach
-75     the drain ran out of time
-130    interrupted from the keyboard
-=====  ==================================================
-"""
+"""How the command line ends: which code, and which words."""
 
 from __future__ import annotations
 
@@ -25,6 +12,17 @@ from ..errors import AppNotFound, BrokerUnreachable, EnqueueUnknown, ReplyLost, 
 from .terminal import shown
 
 CLEAN, NO, USAGE, IMPORT, NOBODY, DRAIN, INTERRUPTED = 0, 1, 2, 3, 69, 75, 130
+
+MEANINGS = {
+    CLEAN: "clean",
+    NO: "the answer is no: declined, not found, the task failed, something to mend was found; or a fault of umbel's own",
+    USAGE: "usage or configuration",
+    IMPORT: "the app's module does not import",
+    NOBODY: "nobody answered in time, or the broker is out of reach (a worker ends so only with `--fail-fast`)",
+    DRAIN: "a worker's drain ran out of time, or was cut short: something was interrupted, and given back",
+    INTERRUPTED: "interrupted from the keyboard",
+}
+"""Every code that a command ends with."""
 
 
 class Unanswered(UmbelError):

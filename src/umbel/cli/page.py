@@ -6,15 +6,8 @@ from typing import Any
 
 import click
 
-EXITS = {
-    0: "clean",
-    1: "the answer is no: not found, declined, the task failed, something is to be mended",
-    2: "usage or configuration",
-    3: "the app's module does not import",
-    69: "nobody answered in time, or the broker is out of reach",
-    75: "the drain ran out of time: what ran was interrupted, and given back",
-    130: "interrupted from the keyboard",
-}
+from .exits import MEANINGS
+
 VARIABLES = {
     "UMBEL_APP": "where the app is, as -A says it",
     "UMBEL_BROKER": "the broker's address, as -b says it",
@@ -39,7 +32,7 @@ class Page(click.Command):
                 for line in self.examples:
                     formatter.write(f"{' ' * formatter.current_indent}{line}\n")
         with formatter.section("Exit codes"):
-            formatter.write_dl([(str(code), EXITS[code]) for code in self.exits])
+            formatter.write_dl([(str(code), MEANINGS[code]) for code in self.exits])
         with formatter.section("Environment"):
             formatter.write_dl(list(VARIABLES.items()))
         super().format_epilog(ctx, formatter)

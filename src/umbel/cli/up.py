@@ -11,7 +11,7 @@ from .page import Page
 from .reload import reload_folders
 from .target import Target, target_options
 from .terminal import note
-from .worker import LEVELS, WORKER_DEFAULTS, options_of
+from .worker import LEVELS, MOST_BESIDE, WORKER_DEFAULTS, check_pool, options_of
 
 CHILDREN = 2
 """Enough to see tasks run side by side, and few enough to start in no time."""
@@ -27,7 +27,14 @@ CHILDREN = 2
     """,
 )
 @target_options
-@click.option("-c", "--concurrency", default=CHILDREN, type=click.IntRange(1, 1000), metavar="N", help="Children.  [default: 2]")
+@click.option(
+    "-c",
+    "--concurrency",
+    type=click.IntRange(1, MOST_BESIDE),
+    metavar="N",
+    help="Children; of the other pools, tasks at once.  [default: 2; threads: 10, asyncio: 100]",
+)
+@click.option("-P", "--pool", default="prefork", metavar="POOL", help="prefork, threads or asyncio.  [default: prefork]")
 @click.option(
     "-Q",
     "--queues",
@@ -53,9 +60,13 @@ def up(target: Target, /, no_reload: bool, **given: Any) -> int:
     Code that does not import stops nothing: what is wrong is printed, the old code goes on, and the next edit is tried.
     Ctrl-C lets what runs finish; a second one ends it now, and gives it back.
     """
+    if given["pool"] == "prefork":
+        given["concurrency"] = given["concurrency"] or CHILDREN
     if no_reload:
         given |= {"reload_dirs": (), "reload_include": ()}
-    options = options_of(target, {**WORKER_DEFAULTS, **given, "reload": not no_reload, "plain": True})
+    told = {**WORKER_DEFAULTS, **given, "reload": not no_reload, "plain": True}
+    check_pool(told)
+    options = options_of(target, told)
     from ..worker.supervisor import Supervisor
 
     note("up: Ctrl-C stops it, twice at once" + ("" if no_reload else f"; watching {', '.join(options.reload)}"))

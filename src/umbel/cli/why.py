@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..broker import Broker, QueueStats
 from ..envelope import CANCELLED
 from ..facets import Inspects, Listed, Place, Record, State
+from ..outcome import DEAD_REASONS
 from .roster import Roster, knows
 from .summary import task_of
 from .terminal import age, moment, pasted
@@ -43,13 +44,7 @@ def _gone(record: Record | None, now: int) -> list[str]:
 
 
 def _dead(listed: Listed, now: int) -> list[str]:
-    meaning = {
-        "failed": "its last attempt failed",
-        "poison": "the child that ran it died each time",
-        "worker_lost": "the worker that ran it was lost",
-        "time_limit": "it ran into its hard time limit",
-        "unreadable": "its bytes are no message",
-    }.get(listed.reason, "it was set aside")
+    meaning = DEAD_REASONS.get(listed.reason, "it was set aside").replace("`", "")
     since = f" for {age(now - listed.died)}" if listed.died else ""
     said = [f"it is a dead letter{since} ({listed.reason or 'no reason kept'}): {meaning}"]
     return said + ([f"to run it again: umbel dead retry {pasted(listed.envelope.id)}"] if listed.envelope.id else [])

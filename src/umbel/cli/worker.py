@@ -19,6 +19,7 @@ from .target import Target, target_options
 from .terminal import note
 
 WORKER_DEFAULTS: dict[str, Any] = {
+    "processes": None,
     "strict": False,
     "name": "",
     "logfile": None,
@@ -29,6 +30,10 @@ WORKER_DEFAULTS: dict[str, Any] = {
 }
 """What a command says that runs a worker and has no such options."""
 LEVELS = ("debug", "info", "warning", "error", "critical")
+BESIDE = {"threads": 10, "asyncio": 100}
+"""Tasks at once in a process, where nothing is said: threads cost memory and take turns at one interpreter; coroutines mostly wait."""
+MOST_CHILDREN, MOST_BESIDE = 1_000, 20_000
+"""Beyond these a mistyped number is more likely than a wish."""
 NOT_YET = {
     "max_tasks_per_child": "--max-tasks-per-child",
     "max_memory_per_child": "--max-memory-per-child",
@@ -57,8 +62,15 @@ NOT_NEEDED = {
     """,
 )
 @target_options
-@click.option("-c", "--concurrency", type=click.IntRange(1, 1000), metavar="N", help="Children.  [default: one per processor]")
-@click.option("-P", "--pool", default="prefork", metavar="POOL", help="Only prefork in this version.")
+@click.option(
+    "-c",
+    "--concurrency",
+    type=click.IntRange(1, MOST_BESIDE),
+    metavar="N",
+    help="Children; of the other pools, tasks at once in each process.  [default: one per processor; threads: 10, asyncio: 100]",
+)
+@click.option("-P", "--pool", default="prefork", metavar="POOL", help="prefork, threads or asyncio.  [default: prefork]")
+@click.option("--processes", type=click.IntRange(1, MOST_CHILDREN), metavar="M", help="Processes of threads and asyncio.  [default: 1]")
 @click.option(
     "-Q",
     "--queues",
@@ -101,6 +113,7 @@ def worker(target: Target, /, **given: Any) -> int:
     ran. HUP: new children with freshly imported code. TSTP: begin nothing more. USR1: print what runs, and all stacks.
     """
     _refuse(given)
+    check_pool(given)
     for key, words in NOT_NEEDED.items():
         if given[key]:
             note(words)
@@ -121,7 +134,9 @@ def options_of(target: Target, given: dict[str, Any]) -> WorkerOptions:
         accept(key, value, "command line")
     return WorkerOptions(
         app=target.spec(),
-        concurrency=given["concurrency"] or processors(),
+        pool=given["pool"],
+        concurrency=given["concurrency"] or BESIDE.get(given["pool"]) or processors(),
+        processes=given["processes"] or 1,
         queues=_queues(given["queues"]),
         strict=given["strict"],
         name=_name(given["name"]),
@@ -147,14 +162,28 @@ def processors() -> int:
 
 
 def _refuse(given: dict[str, Any]) -> None:
-    pool = given["pool"]
-    if pool in ("threads", "asyncio"):
-        raise ConfigError(f"-P {pool} is not in this version; prefork is, and runs async def tasks too, one at a time per child")
-    if pool != "prefork":
-        raise ConfigError(f"-P {pool}: there is no such pool; prefork is the one of this version (threads and asyncio are to come)")
     for key, words in NOT_YET.items():
         if given[key]:
             raise ConfigError(f"{words} is not in this version")
+
+
+def check_pool(given: dict[str, Any]) -> None:
+    """Refuse a pool that there is not, and numbers that do not fit it."""
+    pool = given["pool"]
+    if pool not in ("prefork", *BESIDE):
+        raise ConfigError(f"-P {pool}: there is no such pool; there are prefork, threads and asyncio{_ELSEWHERE.get(pool, '')}")
+    if pool == "prefork" and given["processes"]:
+        raise ConfigError("--processes is for -P threads and -P asyncio; with prefork, -c is how many processes there are")
+    if pool == "prefork" and (given["concurrency"] or 0) > MOST_CHILDREN:
+        raise ConfigError(f"-c {given['concurrency']}: prefork makes a process for each, {MOST_CHILDREN:,} at most")
+
+
+_ELSEWHERE = {
+    "solo": "; prefork with -c 1 runs one task at a time",
+    "gevent": "; asyncio runs thousands of async def tasks at once, threads run plain functions beside each other",
+    "eventlet": "; asyncio runs thousands of async def tasks at once, threads run plain functions beside each other",
+}
+"""What takes the place of Celery's other pools."""
 
 
 def _queues(text: str) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ class FaultyBroker(Broker):
     def give_back(self, holder: str, receipts: Sequence[Receipt]) -> int:
         return self._call("give_back", lambda: self.inner.give_back(holder, receipts))
 
-    def retire(self, holder: str, blamed: Blame | None = None, reason: str = "") -> Retired:
+    def retire(self, holder: str, blamed: Sequence[Blame] | None = None, reason: str = "") -> Retired:
         return self._call("retire", lambda: self.inner.retire(holder, blamed, reason))
 
     def leave(self, worker: str) -> Retired:

@@ -26,7 +26,9 @@ def about(options: WorkerOptions, catalog: Catalog, started: int) -> bytes:
             "pid": os.getpid(),
             "app": catalog.app,
             "queues": list(catalog.queues),
+            "pool": options.pool,
             "concurrency": options.concurrency,
+            "children": options.children,
             "started": started,
             "tasks": sorted(catalog.tasks),
         }
@@ -56,7 +58,7 @@ def print_banner(options: WorkerOptions, catalog: Catalog, worker: str) -> None:
         f"  app      {catalog.app} ({options.app})",
         f"  broker   {masked(catalog.broker)}",
         f"  queues   {', '.join(catalog.queues)}",
-        f"  children {options.concurrency} (prefork)",
+        f"  children {options.children} ({options.pool}" + (f", {options.concurrency} tasks each)" if options.beside else ")"),
         *([f"  watches  {', '.join(options.reload)} ({', '.join(options.reload_include)})"] if options.reload else []),
         "  tasks    " + ("\n           ".join(shown) or "none"),
         "",

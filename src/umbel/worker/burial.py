@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from ..broker import Blame, Broker, Retired
+from ..broker import Broker, Retired
 from ..clock import Clock
 from ..events import Buried, ChildDied, Event, TaskTimedOut
 from .catalog import TaskFacts
 from .clerk import Clerk
-from .crew import Member, Ran, blame_for, describe_end, found_running, is_expected, over_hard_limit
+from .crew import Member, Ran, describe_end, is_expected
 from .points import reach
+from .suspects import Inquest, hold_inquest
 
 _LAST_WORD = 0.05
 """Seconds to wait for a template to say how its child ended: the pidfd is a little faster."""
+_NAMED = 5
+"""Tasks that a line names."""
 _AGAIN = 0.5
 """Seconds after which what the broker did not answer is asked again."""
 
@@ -25,8 +28,7 @@ log = logging.getLogger("umbel.worker")
 class Retirement(NamedTuple):
     """What came of retiring a dead child's holder."""
 
-    ran: Ran | None
-    blame: Blame | None
+    inquest: Inquest
     retired: Retired
 
 
@@ -68,35 +70,41 @@ class Burials:
         self._say(member, done)
         if member.unborn:
             return
-        blamed = done.ran.envelope.id if done.ran and not is_expected(member) else None
+        ran = done.inquest.ran
+        blamed = ran[0].envelope.id if len(ran) == 1 and not is_expected(member) else None
         self._tell(
             ChildDied(worker=self._worker, pid=member.pid, reason=describe_end(member), blamed=blamed, returned=done.retired.returned)
         )
-        if done.ran is not None and over_hard_limit(member):
-            e = done.ran.envelope
-            self._tell(TaskTimedOut(id=e.id, task=done.ran.task, queue=e.queue, kind="hard"))
-        gone = done.retired.removed if done.retired.blamed is None else [*done.retired.removed, done.retired.blamed]
-        for removed in gone:
+        for one in done.inquest.timed_out:
+            self._tell(TaskTimedOut(id=one.envelope.id, task=one.task, queue=one.envelope.queue, kind="hard"))
+        for removed in (*done.retired.removed, *done.retired.blamed):
             self._tell(Buried(id=removed.id, queue=removed.queue, reason=removed.reason))
 
     def _say(self, member: Member, done: Retirement) -> None:
         if not is_expected(member):
-            running = f" while running {done.ran.task}[{done.ran.envelope.id}]" if done.ran else ""
-            log.error("child %d %s%s; %d messages given back", member.pid, describe_end(member), running, done.retired.returned)
-        elif done.ran is not None and over_hard_limit(member):
-            facts = member.tasks.get(done.ran.task)
+            log.error(
+                "child %d %s%s; %d messages given back", member.pid, describe_end(member), _while(done.inquest.ran), done.retired.returned
+            )
+        for one in done.inquest.timed_out:
+            facts = member.tasks.get(one.task)
             limit = facts.hard if facts else 0.0
-            log.error("%s[%s] killed: its hard time limit of %g s is over", done.ran.task, done.ran.envelope.id, limit)
-        if done.retired.blamed is not None:
-            log.error("%s became a dead letter: %s", done.retired.blamed.id, done.retired.blamed.reason)
+            log.error("%s[%s] killed: its hard time limit of %g s is over", one.task, one.envelope.id, limit)
+        for removed in done.retired.blamed:
+            log.error("%s became a dead letter: %s", removed.id, removed.reason)
         for removed in done.retired.removed:
             log.warning("%s in queue %s was removed: %s", removed.id, removed.queue, removed.reason)
 
 
+def _while(ran: Sequence[Ran]) -> str:
+    """What a child was running, in words: all of it where that is a few."""
+    if not ran:
+        return ""
+    named = ", ".join(f"{one.task}[{one.envelope.id}]" for one in ran[:_NAMED])
+    return f" while running {named}" + (f" and {len(ran) - _NAMED} more" if len(ran) > _NAMED else "")
+
+
 def _retire(broker: Broker, member: Member, tasks: Mapping[str, TaskFacts]) -> Retirement:
-    """On the clerk's thread. Nobody changes what a dead member says."""
-    busy = member.last is not None and member.last.busy
-    ran = found_running(member, broker.resume(member.holder)) if busy else None
-    blame = blame_for(member, ran, tasks)
+    """On the clerk's thread."""
+    inquest = hold_inquest(broker, member, tasks)
     reach("supervisor.before_retire")
-    return Retirement(ran, blame, broker.retire(member.holder, blame, describe_end(member)))
+    return Retirement(inquest, broker.retire(member.holder, inquest.blamed, describe_end(member)))

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 EXIT_FENCED = 4
 EXIT_UNSEEN = 5
+EXIT_OVERDUE = 6
+"""All that is left to run is over its hard limit: what that means is the supervisor's to say."""
 POKE = signal.SIGUSR2
 """Look at your slot: a command, or a soft limit. Tasks must leave this signal alone."""
 
@@ -131,7 +134,8 @@ class Child:
     def _idle(self, next_due: int | None) -> None:
         timeout = WAIT_MAX if next_due is None else min(WAIT_MAX, next_due / 1000)
         try:
-            self.tether.wait(self.queues, timeout, self._wake)
+            if self.tether.wait(self.queues, timeout, self._wake):
+                return  # whoever was woken by work is late already; what stands in the pipe ends the next wait
         except BrokerError as exc:
             log.warning("broker: %s", exc)
             self.tether.reopen()
@@ -143,6 +147,10 @@ class Child:
             os.read(self._wake, 4096)
         except BlockingIOError:
             pass
+
+    def let_go(self) -> None:
+        """In a process that a task forked."""
+        self.executor.forked = True
 
     # -- one batch
 
@@ -230,16 +238,16 @@ def _ignore(signum: int, frame: Any) -> None:
     """Not ``SIG_IGN``, which programs that a task starts would inherit: they could not be terminated."""
 
 
-def _let_go(child: Child) -> None:
-    """In a process that a task forks."""
-    child.executor.forked = True
+def let_go(mark: Callable[[], None]) -> None:
+    """In a process that a task forks. ``mark`` says so to the executors."""
+    mark()
     signal.set_wakeup_fd(-1)
     signal.signal(POKE, signal.SIG_IGN)
     if signal.getsignal(signal.SIGTERM) is _ignore:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _is_seen(slot: ChildSlot, parent: int) -> bool:
+def is_seen(slot: ChildSlot, parent: int) -> bool:
     """Wait until the supervisor watches this process; False if it never will, since the template died before it could tell.
     Until then nothing is claimed and nothing written into the slot, which another child may have been given since."""
     pause = 0.0005
@@ -265,11 +273,11 @@ def run_child(app: Umbel, birth: Birth, queues: list[str], strict: bool) -> int:
     """The whole life of a child, right after the fork. Returns its exit status."""
     be_born(birth.life)
     reach("child.born")
-    if not _is_seen(birth.slot, birth.parent):
+    if not is_seen(birth.slot, birth.parent):
         return EXIT_UNSEEN
     broker = app.make_broker()
     child = Child(app, broker, birth.holder, birth.slot, birth.permits, queues, strict)
-    os.register_at_fork(after_in_child=partial(_let_go, child))
+    os.register_at_fork(after_in_child=partial(let_go, child.let_go))
     try:
         child.connect()
         child.serve()

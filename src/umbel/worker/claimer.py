@@ -46,6 +46,15 @@ class Claimer:
         mean = self._means.get(task)
         return mean is None or mean > SLOW
 
+    @property
+    def recent(self) -> float:
+        """The mean over all tasks, seconds; 0 while nothing has run."""
+        return self._recent
+
+    def bounded(self, wanted: int) -> int:
+        """``wanted``, or fewer: no more than are exchanged at once, nor than a few megabytes."""
+        return max(0, min(wanted, MOST, max(1, int(HOARD / self._size))))
+
     def limit(self) -> int:
         """How many to ask for now."""
         wanted = int(BUDGET / self._recent) if self._recent > 0.0 else 1

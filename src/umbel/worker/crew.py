@@ -19,6 +19,7 @@ from ..outcome import Dropped, Outcome, Released
 from ..policy import HardLimitPolicy, after_hard_limit
 from .catalog import TaskFacts
 from .pidfd import send_signal
+from .roster import Roster, Row
 from .slots import Running
 from .templates import TemplateProcess
 
@@ -63,6 +64,11 @@ class Member:
     """Permits that were taken, while it is not known yet of which batch."""
     reconnected: float = 0.0
     """The beat after which it was last told to connect anew."""
+    overdue: float = 0.0
+    """Since when it drains because a run's hard limit is over (monotonic); 0: none is."""
+    roster: Roster | None = None
+    rows: list[Row] | None = None
+    """What it ran beside each other when it died; None for one that runs one task at a time."""
     asked: bool = False
     """The clerk was asked to give back what is owed, or to retire it, and has not answered yet."""
     last: Running | None = None
@@ -101,7 +107,7 @@ def found_running(member: Member, held: Iterable[Delivery]) -> Ran | None:
     receipt = _last_receipt(member)
     for delivery in held:
         if delivery.receipt == receipt:
-            return Ran(delivery.envelope, _name_of(delivery.envelope))
+            return Ran(delivery.envelope, name_of(delivery.envelope))
     return None
 
 
@@ -113,7 +119,7 @@ def blame_for(member: Member, ran: Ran | None, tasks: Mapping[str, TaskFacts]) -
     if member.killed is Killed.NO or ran is None:
         return Blame(receipt)
     if over_hard_limit(member):
-        return Blame(receipt, _after_hard_limit(ran, tasks))
+        return Blame(receipt, hard_limit_outcome(ran, tasks))
     if member.killed is Killed.CANCEL and member.killed_version == member.last.version:
         return Blame(receipt, Dropped("cancelled"))
     return Blame(receipt, Released(0, "shutdown" if member.killed is Killed.SHUTDOWN else "killed"))
@@ -129,14 +135,14 @@ def over_hard_limit(member: Member) -> bool:
     return member.killed is Killed.HARD and member.last is not None and member.killed_version == member.last.version
 
 
-def _name_of(envelope: Envelope) -> str:
+def name_of(envelope: Envelope) -> str:
     try:
         return decode_body(envelope.body).t
     except WireError:
         return "?"
 
 
-def _after_hard_limit(ran: Ran, tasks: Mapping[str, TaskFacts]) -> Outcome:
+def hard_limit_outcome(ran: Ran, tasks: Mapping[str, TaskFacts]) -> Outcome:
     facts = tasks.get(ran.task)
     limit = facts.hard if facts else 0.0
     error = encode_failure(SoftTimeLimitExceeded(f"{ran.task} was killed at its hard time limit of {limit:g} s"))

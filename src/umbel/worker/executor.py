@@ -10,9 +10,9 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import msgspec
 
@@ -26,7 +26,6 @@ from ..policy import after_failure, milliseconds
 from ..redaction import Redaction
 from ..request import Request, current
 from .logs import LINES
-from .softlimit import SoftLimit
 
 if TYPE_CHECKING:
     from ..app import Umbel
@@ -49,13 +48,29 @@ class Prepared(msgspec.Struct, gc=False):
     body: Body
 
 
+class Guard(Protocol):
+    """What a task's code runs in, so that it can be interrupted, and only it."""
+
+    def call(self, version: int, function: Callable[..., Any], /, *args: Any) -> Any:
+        """``function(*args)`` as the run ``version``."""
+        ...
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, Any], /) -> Any:
+        """Run a coroutine to its end. For use inside ``call``."""
+        ...
+
+
+Drive = Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
+"""How a coroutine is run beside others, so that it can be interrupted."""
+
+
 class Executor:
-    """Runs the tasks of one app, one at a time."""
+    """Runs the tasks of one app, one at a time; coroutines of ``run_beside``, many."""
 
     def __init__(
         self,
         app: Umbel,
-        soft: SoftLimit,
+        soft: Guard,
         now: Callable[[], int],
         report: Callable[[Delivery, bytes], bool],
     ) -> None:
@@ -112,6 +127,45 @@ class Executor:
 
     def run(self, prepared: Prepared, version: int) -> Outcome:
         """Run a prepared delivery; ``version`` names the run in the slot."""
+        request = self._request(prepared)
+        if not isinstance(request, Request):
+            return request
+        task = prepared.task
+        token = current.set(request)
+        try:
+            value = self._soft.call(version, self._body, task, request, request.args, request.kwargs)
+        except BaseException as exc:  # every exit settles: SystemExit and KeyboardInterrupt of a task are its failures
+            if self.forked:
+                end_fork(exc)
+            return self._ended_by(task, request, exc)
+        else:
+            if self.forked:
+                end_fork(SystemExit(0))
+            return self._succeeded(task, request, value)
+        finally:
+            current.reset(token)
+
+    def may_run_beside(self, task: Task[..., Any]) -> bool:
+        """Is all of its run a coroutine's? Hooks and middleware are plain functions, which may block."""
+        return task.is_async and not task.has_hooks and not self._middleware
+
+    async def run_beside(self, prepared: Prepared, drive: Drive) -> Outcome:
+        """Run a prepared delivery on an event loop, beside others, in a context of its own (see ``may_run_beside``)."""
+        request = self._request(prepared)
+        if not isinstance(request, Request):
+            return request
+        task = prepared.task
+        current.set(request)
+        try:
+            value = task.invoke(request.args, request.kwargs)
+            if type(value) is CoroutineType:
+                value = await drive(value)
+        except BaseException as exc:  # as in run
+            return self._ended_by(task, request, exc)
+        return self._succeeded(task, request, value)
+
+    def _request(self, prepared: Prepared) -> Request | Outcome:
+        """Decode the arguments: the run as the task sees it, or why there is none."""
         delivery, task, body = prepared.delivery, prepared.task, prepared.body
         envelope = delivery.envelope
         try:
@@ -124,19 +178,7 @@ class Executor:
             return self._refuse(envelope, task.name, "bad_arguments", exc, self._hiding(task, body))
         request = Request(task, envelope, body, args, kwargs)
         request._report = lambda data: self._report(delivery, data)
-        token = current.set(request)
-        try:
-            value = self._soft.call(version, self._body, task, request, args, kwargs)
-        except BaseException as exc:  # every exit settles: SystemExit and KeyboardInterrupt of a task are its failures
-            if self.forked:
-                _end_fork(exc)
-            return self._ended_by(task, request, exc)
-        else:
-            if self.forked:
-                _end_fork(SystemExit(0))
-            return self._succeeded(task, request, value)
-        finally:
-            current.reset(token)
+        return request
 
     def _body(self, task: Task[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if task.has_hooks:
@@ -214,7 +256,7 @@ def tell_failure(words: str, exc: BaseException, hide: Hide) -> None:
         log.error("%s\n%s", words, hide("".join(traceback.format_exception(exc))).rstrip(), extra=LINES)
 
 
-def _end_fork(exc: BaseException) -> NoReturn:
+def end_fork(exc: BaseException) -> NoReturn:
     """End a process that the task forked and that came out of its code: the loop, the receipts and the connection which it
     would go on with are its parent's."""
     code: Any = exc.code if isinstance(exc, SystemExit) else 1

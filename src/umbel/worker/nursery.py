@@ -50,7 +50,7 @@ class Nursery:
     """Hears templates through the supervisor's selector, replaces a dead one, and ends those that nobody needs."""
 
     def __init__(self, options: WorkerOptions, places: Places, pipes: Pipes, selector: selectors.BaseSelector, clock: Clock) -> None:
-        self._make: Callable[[], TemplateProcess] = lambda: TemplateProcess(options, places.slots, places.permits, *pipes)
+        self._make: Callable[[], TemplateProcess] = lambda: TemplateProcess(options, places, *pipes)
         self._selector = selector
         self._clock = clock
         self._listener: Listener

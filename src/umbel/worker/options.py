@@ -10,7 +10,12 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     app: str
     """``module:attribute``."""
+    pool: str = "prefork"
+    """``prefork``, ``threads`` or ``asyncio``."""
     concurrency: int = 2
+    """Children of prefork; of the others, tasks that each child runs at once."""
+    processes: int = 1
+    """Children of ``threads`` and ``asyncio``."""
     queues: tuple[str, ...] = ()
     """Empty: all that the app's tasks declare, and the default."""
     strict: bool = False
@@ -28,6 +33,16 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, str] = {}
     """Settings of the command line, over all others."""
 
+    @property
+    def children(self) -> int:
+        """How many processes run tasks."""
+        return self.concurrency if self.pool == "prefork" else self.processes
+
+    @property
+    def beside(self) -> int:
+        """How many tasks a child runs beside each other; 0 for prefork, whose children have no roster."""
+        return 0 if self.pool == "prefork" else self.concurrency
+
 
 class Inherited(msgspec.Struct, frozen=True):
     """File descriptors that the template inherits from the supervisor."""
@@ -39,3 +54,5 @@ class Inherited(msgspec.Struct, frozen=True):
     slots: int
     slot_count: int
     permits: tuple[tuple[int, int], ...]
+    rosters: int = -1
+    """Of children that run many tasks at once; -1 for prefork."""

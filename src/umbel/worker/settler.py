@@ -50,6 +50,16 @@ class Settler:
             self._since = now
         self._pending.append(Settle(receipt, outcome, then))
 
+    @property
+    def pending(self) -> bool:
+        """Is anything finished and not settled?"""
+        return bool(self._pending)
+
+    @property
+    def since(self) -> float:
+        """When the oldest of that ended (monotonic)."""
+        return self._since
+
     def due(self, now: float) -> bool:
         """Has a finished outcome waited long enough?"""
         return bool(self._pending) and now - self._since >= LATEST

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 
 from ..clock import Clock
-from ..envelope import Receipt
 from ..events import Event
 from .burial import Burials, Retirement
 from .catalog import Catalog
@@ -23,8 +22,9 @@ from .options import WorkerOptions
 from .pidfd import lives, open_pidfd
 from .places import Places
 from .points import reach
+from .pool_watch import PoolWatch
 from .reload import RELOAD_GRACE
-from .slots import IDLE, Command, Running
+from .slots import IDLE, Command
 from .templates import TemplateProcess
 from .watch import Watch
 from .wire import Exited, Forked, NotForked
@@ -43,12 +43,13 @@ class Shift:
     """What the supervisor's loop does about children. Everything here runs on the loop's thread, and waits for nobody."""
 
     def __init__(self, options: WorkerOptions, worker: str, clock: Clock, pipes: Pipes, selector: selectors.BaseSelector) -> None:
-        self._concurrency = options.concurrency
+        self._children = options.children
+        self._beside = options.beside
         self._worker = worker
         self._clock = clock
         self._selector = selector
         # Two generations at a renewal, more where edits follow each other, and a few whose end is not certain yet
-        self._places = Places(options.concurrency * (4 if options.reload else 2) + 4)
+        self._places = Places(options.children * (4 if options.reload else 2) + 4, options.beside)
         self._patience = RELOAD_GRACE if options.reload else math.inf
         self.slots = self._places.slots
         self._numbers = itertools.count(1)
@@ -66,7 +67,10 @@ class Shift:
     def begin(self, clerk: Clerk, tell: Callable[[Event], None], fetch_since: Callable[[], float | None]) -> None:
         """From now on children can be had. ``fetch_since``: since when the broker answers (see ``judge``)."""
         self._clerk = clerk
-        self._watch = Watch(clerk, self._places, self._clock, fetch_since)
+        if self._beside:
+            self._watch = PoolWatch(clerk, self._places, self._clock, fetch_since, lambda: self.catalog.shutdown_timeout)
+        else:
+            self._watch = Watch(clerk, self._places, self._clock, fetch_since)
         self._burials = Burials(clerk, self._worker, self._clock, tell)
 
     @property
@@ -76,12 +80,12 @@ class Shift:
     @property
     def busy(self) -> bool:
         """Does any child run something?"""
-        return any((r := self.slots.running(m.slot)) is None or r.busy for m in self.members)
+        return any(self._watch.busy(m) for m in self.members)
 
     @property
     def staffed(self) -> bool:
         """Are all children there?"""
-        return sum(1 for m in self.members if m.pid and not m.leaving) >= self._concurrency
+        return sum(1 for m in self.members if m.pid and not m.leaving) >= self._children
 
     @property
     def deserted(self) -> bool:
@@ -98,6 +102,8 @@ class Shift:
                 self._find_dead(member)
             if member.last is None:
                 self._watch.turn(member)
+                if member.overdue and not member.leaving:
+                    self._dismiss([member])
                 self._hurry(member)
             else:
                 self._burials.turn(member, member.tasks, self._buried)
@@ -106,7 +112,7 @@ class Shift:
         self.nursery.dismiss_unused({m.template for m in self.members})
 
     def _fill(self) -> None:
-        missing = self._concurrency - len(self._applicants) - sum(1 for m in self.members if not m.leaving)
+        missing = self._children - len(self._applicants) - sum(1 for m in self.members if not m.leaving)
         while missing > 0 and self._places.any_free:
             missing -= 1
             self._apply(f"{self._worker}/{next(self._numbers)}")
@@ -196,13 +202,14 @@ class Shift:
         if member.pidfd >= 0:
             self._selector.unregister(member.pidfd)
         member.close()
-        member.last = self.slots.last_words(member.slot)
         member.ended = self._clock.monotonic()
+        member.rows = self._watch.last_rows(member)
+        member.last = self.slots.last_words(member.slot)
 
     def _buried(self, member: Member, done: Retirement) -> None:
         self.members.remove(member)
         self._places.free(member.slot)
-        if not is_expected(member) and done.blame is None and member.ended - member.born < _EARLY_DEATH:
+        if not is_expected(member) and not done.inquest.blamed and member.ended - member.born < _EARLY_DEATH:
             self._not_before = self._clock.monotonic() + 0.2
 
     # -- orders
@@ -229,9 +236,7 @@ class Shift:
 
     def _interrupt(self, member: Member) -> None:
         self.slots.command(member.slot, Command.INTERRUPT)
-        running = self.slots.running(member.slot)
-        if running is not None and running.busy:
-            self._watch.interrupt(member, running)
+        self._watch.interrupt(member)
 
     def kill_all(self) -> None:
         for member in self.members:
@@ -263,29 +268,12 @@ class Shift:
     def cancel(self, id: str) -> None:
         """Kill the child that runs message ``id``, if one does."""
         for member in self.members:
-            running = self.slots.running(member.slot)
-            if running is not None and running.busy:
-                self._cancel(member, running, id)
-
-    def _cancel(self, member: Member, running: Running, id: str) -> None:
-        def holds_it(receipt: Receipt, broker_says: list[tuple[Receipt, str]]) -> None:
-            if (receipt, id) in broker_says and self.slots.running(member.slot) == running:
-                log.warning("%s is cancelled: child %d is killed", id, member.pid)
-                member.kill(Killed.CANCEL, running.version)
-
-        self._clerk.ask(
-            lambda broker: [(d.receipt, d.envelope.id) for d in broker.resume(member.holder)],
-            lambda held: holds_it(Receipt(member.holder, running.seq, running.at), held),
-            lambda error: log.warning("cannot cancel %s: %s", id, error),
-        )
+            self._watch.cancel(member, id)
 
     def dump(self) -> None:
         """Say what runs, and have each child write its stacks."""
-        now = self._clock.monotonic()
         for member in self.members:
-            running = self.slots.running(member.slot)
-            what = f"delivery {running.seq}:{running.at} for {now - running.started:.1f} s" if running and running.busy else "nothing"
-            log.warning("child %d runs %s", member.pid, what)
+            log.warning("child %d runs %s", member.pid, self._watch.say(member))
             member.signal(signal.SIGUSR1)
             time.sleep(_DUMP_GAP)
 

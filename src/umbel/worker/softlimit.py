@@ -20,7 +20,7 @@ _SWALLOWERS = ("logging", "umbel.events")
 """Modules that report what is raised below them, and go on."""
 
 
-def _is_swallowed(frame: FrameType | None) -> bool:
+def is_swallowed(frame: FrameType | None) -> bool:
     """Would an exception that is raised here come to nothing? So it is in ``__del__``, and below a log handler."""
     while frame is not None:
         if frame.f_code.co_name == "__del__" or frame.f_globals.get("__name__") in _SWALLOWERS:
@@ -49,7 +49,7 @@ class SoftLimit:
         if not armed or self._slot.soft_wanted != armed:
             return
         in_loop = self._coroutine is not None and self._loop is not None
-        if not in_loop and _is_swallowed(frame):
+        if not in_loop and is_swallowed(frame):
             return  # the supervisor signals again, until this one has confirmed
         self._armed = 0
         self._slot.soft_is_done(armed)
@@ -64,8 +64,8 @@ class SoftLimit:
 
     def _error(self) -> SoftTimeLimitExceeded:
         if self._slot.command == Command.INTERRUPT:
-            return TaskInterrupted("the worker shuts down; this task will run again elsewhere")
-        return SoftTimeLimitExceeded("the task's soft time limit is over")
+            return TaskInterrupted()
+        return SoftTimeLimitExceeded()
 
     def call(self, version: int, function: Callable[..., Any], *args: Any) -> Any:
         """``function(*args)`` as the run ``version``, with what the handler may raise in it."""

@@ -31,6 +31,8 @@ from .logs import set_up_logs
 from .options import Inherited, WorkerOptions
 from .permits import Permits
 from .points import reach
+from .pooling import run_pooled
+from .roster import Rosters
 from .slots import Slots
 from .wire import Exited, Failed, Fork, Forked, Line, NotForked, Ready
 
@@ -81,6 +83,7 @@ class Template:
         self.events = inherited.events
         self.slots = Slots(inherited.slots, inherited.slot_count)
         self.permits = [Permits(*pair) for pair in inherited.permits]
+        self.rosters = Rosters(inherited.rosters, inherited.slot_count, options.beside) if options.beside else None
         self.line = line
         self.pid = os.getpid()
         self.children: set[int] = set()
@@ -146,6 +149,8 @@ class Template:
         turn = fork.slot % len(queues)
         queues = queues if self.options.strict else queues[turn:] + queues[:turn]
         birth = Birth(fork.holder, self.slots.child(fork.slot), self.permits[fork.slot], self.life, self.pid)
+        if self.rosters is not None:
+            return run_pooled(self.app, self.options.pool, birth, self.rosters.of(fork.slot), queues, self.options.strict)
         return run_child(self.app, birth, queues, self.options.strict)
 
     def _tend_herald(self) -> int | None:

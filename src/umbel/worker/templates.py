@@ -12,20 +12,22 @@ import msgspec
 
 from .catalog import Catalog
 from .options import Inherited, WorkerOptions
-from .permits import Permits
-from .slots import Slots
+from .places import Places
 from .wire import Fork, FromTemplate, Line
 
 
 class TemplateProcess:
     """One template. Made anew after its death, and for a reload."""
 
-    def __init__(self, options: WorkerOptions, slots: Slots, permits: list[Permits], life: int, events: int) -> None:
+    def __init__(self, options: WorkerOptions, places: Places, life: int, events: int) -> None:
         """Starts it. ``life`` is the end of a pipe whose other end only the supervisor holds; ``events`` is where heralds read."""
         ours, theirs = socket.socketpair()
         os.set_blocking(ours.fileno(), False)
-        inherited = Inherited(theirs.fileno(), life, events, slots.fd, slots.count, tuple((p.read_fd, p.write_fd) for p in permits))
-        fds = [theirs.fileno(), life, events, slots.fd, *(fd for p in permits for fd in p.fds)]
+        slots, permits = places.slots, places.permits
+        rosters = -1 if places.rosters is None else places.rosters.fd
+        counters = tuple((p.read_fd, p.write_fd) for p in permits)
+        inherited = Inherited(theirs.fileno(), life, events, slots.fd, slots.count, counters, rosters)
+        fds = [theirs.fileno(), life, events, slots.fd, *(fd for p in permits for fd in p.fds), *((rosters,) if rosters >= 0 else ())]
         arguments = [msgspec.json.encode(value).decode() for value in (options, inherited)]
         # A fresh interpreter: this process has threads, and a fork of it could inherit a held lock
         command = [sys.executable, "-m", "umbel.worker.template", *arguments]

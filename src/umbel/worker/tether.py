@@ -56,11 +56,11 @@ class Tether:
             self._answered()
         return answer
 
-    def wait(self, queues: Sequence[str], timeout: float, stop: int) -> None:
+    def wait(self, queues: Sequence[str], timeout: float, stop: int) -> bool:
         """See ``Broker.wait``."""
         try:
             self._armed = True
-            self._broker.wait(queues, timeout, stop)
+            return self._broker.wait(queues, timeout, stop)
         finally:
             self._armed = False
 

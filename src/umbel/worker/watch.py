@@ -13,6 +13,7 @@ from .crew import Killed, Member
 from .judge import Sentence, holds_hostages, judge
 from .places import Places
 from .points import reach
+from .roster import Row
 from .slots import Pulse, Running
 
 _AGAIN = 0.5
@@ -48,16 +49,24 @@ class Watch:
             self._take_back(member)
 
     def _execute(self, member: Member, running: Running, now: float) -> None:
-        pulse = self._slots.pulse(member.slot)
-        if not pulse.beat:  # one that hangs before its first beat, say in what a library does after a fork, is stuck as well
-            pulse = Pulse(member.seen)
+        pulse = self._pulse(member)
         sentence = judge(running, now, self._slots.soft_done(member.slot), pulse, self._fetch_since())
         if sentence is Sentence.SOFT:
-            self.interrupt(member, running)
+            self._interrupt(member, running)
         elif sentence is Sentence.HARD:
             if self._slots.running(member.slot) == running:
                 member.kill(Killed.HARD, running.version)
-        elif sentence is Sentence.RECONNECT:
+        else:
+            self._revive(member, sentence, pulse)
+
+    def _pulse(self, member: Member) -> Pulse:
+        pulse = self._slots.pulse(member.slot)
+        # one that hangs before its first beat, say in what a library does after a fork, is stuck as well
+        return pulse if pulse.beat else Pulse(member.seen)
+
+    def _revive(self, member: Member, sentence: Sentence, pulse: Pulse) -> None:
+        """Where a child's loop does not turn."""
+        if sentence is Sentence.RECONNECT:
             if member.reconnected != pulse.beat:
                 log.warning("child %d could fetch and does not: it is told to connect anew", member.pid)
             member.reconnected = pulse.beat
@@ -67,10 +76,51 @@ class Watch:
             log.error("child %d could fetch and does not, nor does a new connection help: killed", member.pid)
             member.kill(Killed.STUCK)
 
-    def interrupt(self, member: Member, running: Running) -> None:
+    def busy(self, member: Member) -> bool:
+        """Does it run anything?"""
+        running = self._slots.running(member.slot)
+        return running is None or running.busy
+
+    def last_rows(self, member: Member) -> list[Row] | None:
+        """What a dead child ran beside each other; None for one that runs one task at a time, whose slot says it."""
+        return None
+
+    def say(self, member: Member) -> str:
+        """What it runs, in words."""
+        running = self._slots.running(member.slot)
+        if running is None or not running.busy:
+            return "nothing"
+        return f"delivery {running.seq}:{running.at} for {self._clock.monotonic() - running.started:.1f} s"
+
+    def interrupt(self, member: Member) -> None:
+        """Raise the shutdown's interruption in what it runs, if it runs something."""
+        running = self._slots.running(member.slot)
+        if running is not None and running.busy:
+            self._interrupt(member, running)
+
+    def _interrupt(self, member: Member, running: Running) -> None:
         """Raise the soft limit, or the shutdown's interruption, in this run and no other."""
         self._slots.want_soft(member.slot, running.version)
         member.signal(POKE)
+
+    def cancel(self, member: Member, id: str) -> None:
+        """End its run of message ``id``, if it runs that."""
+        running = self._slots.running(member.slot)
+        if running is not None and running.busy:
+            self._find(member, id, lambda receipt: self._cancel(member, running, receipt, id))
+
+    def _find(self, member: Member, id: str, found: Callable[[Receipt], None]) -> None:
+        """Ask the store under which receipt a child holds message ``id``."""
+        self._clerk.ask(
+            lambda broker: [d.receipt for d in broker.resume(member.holder) if d.envelope.id == id],
+            lambda receipts: found(receipts[0]) if receipts else None,
+            lambda error: log.warning("cannot cancel %s: %s", id, error),
+        )
+
+    def _cancel(self, member: Member, running: Running, receipt: Receipt, id: str) -> None:
+        if receipt == Receipt(member.holder, running.seq, running.at) and self._slots.running(member.slot) == running:
+            log.warning("%s is cancelled: child %d is killed", id, member.pid)
+            member.kill(Killed.CANCEL, running.version)
 
     # -- hostages
 

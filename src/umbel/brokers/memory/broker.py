@@ -150,7 +150,7 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, Waiting, Broker):
             ending.return_in_front(self.store, rows, now)
             return len(rows)
 
-    def retire(self, holder: str, blamed: Blame | None = None, reason: str = "") -> Retired:
+    def retire(self, holder: str, blamed: Sequence[Blame] | None = None, reason: str = "") -> Retired:
         with self.step() as now:
             self.store.gone.add(holder)
             holding = self.store.holders.pop(holder, None)
@@ -168,7 +168,7 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, Waiting, Broker):
                 rows += list(self.store.holders.pop(name).held.values())
                 self.store.gone.add(name)
             removed = ending.return_in_front(self.store, rows, now)
-            return Retired(len(rows) - len(removed), None, removed)
+            return Retired(len(rows) - len(removed), [], removed)
 
     def maintain(self, *, rescue: bool = False, until: int | None = None) -> Maintained:
         with self.step() as now:

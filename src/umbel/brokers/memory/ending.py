@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ...broker import Blame, BrokerSettings, Maintained, Removed, Retired
@@ -75,23 +77,26 @@ def return_in_front(store: Store, rows: list[Row], now: int) -> list[Removed]:
     return removed
 
 
-def retire(store: Store, holding: Holding, blamed: Blame | None, reason: str, now: int) -> Retired:
-    """All that a dead holder held. ``Retired.removed`` has every one that left, the blamed one too if it was cancelled."""
-    answer, back = Retired(0, None, []), []
+def retire(store: Store, holding: Holding, blamed: Sequence[Blame] | None, reason: str, now: int) -> Retired:
+    """All that a dead holder held. ``Retired.removed`` has every one that left, a blamed one too if it was cancelled."""
+    answer, back = Retired(0, [], []), []
+    by_receipt = {blame.receipt: blame for blame in blamed or ()}
+    shared = sum(blame.outcome is None for blame in by_receipt.values()) > 1
     for receipt, row in holding.held.items():
         envelope = row.read()
         if envelope is None:
             back.append(row)
             continue
-        if blamed is not None and receipt == blamed.receipt:
-            if blamed.outcome is not None:
-                _note(answer, apply(store, row, blamed.outcome, now))
+        blame = by_receipt.get(receipt)
+        if blame is not None:
+            if blame.outcome is not None:
+                _note(answer, apply(store, row, blame.outcome, now))
                 continue
             envelope.crashes += 1
             envelope.flags |= ALONE
             rewrite(row, envelope)
-            if why := _deadly(envelope, envelope.crashes, envelope.crash_limit, "poison"):
-                answer.blamed = bury(store, row, envelope, now, why, reason.encode())
+            if why := _deadly(envelope, envelope.crashes, 0 if shared else envelope.crash_limit, "poison"):
+                answer.blamed = [*answer.blamed, bury(store, row, envelope, now, why, reason.encode())]
                 continue
         elif blamed is None and envelope.flags & LOST_DEAD:
             answer.removed = [*answer.removed, bury(store, row, envelope, now, "worker_lost", reason.encode())]
@@ -106,8 +111,8 @@ def retire(store: Store, holding: Holding, blamed: Blame | None, reason: str, no
 def _note(answer: Retired, removed: Removed | None) -> None:
     if removed is not None and removed.reason == "cancelled":
         answer.removed = [*answer.removed, removed]
-    else:
-        answer.blamed = removed
+    elif removed is not None:
+        answer.blamed = [*answer.blamed, removed]
 
 
 def _deadly(envelope: Envelope, count: int, limit: int, why: str) -> str:

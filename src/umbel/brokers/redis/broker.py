@@ -206,20 +206,20 @@ class RedisBroker(RedisInspects, RedisRemembers, Broker):
             return 0
         return int(line.run(scripts.GIVE_BACK, 3, keys.root, keys.held(holder), keys.taken(holder), *fields))
 
-    def retire(self, holder: str, blamed: Blame | None = None, reason: str = "") -> Retired:
+    def retire(self, holder: str, blamed: Sequence[Blame] | None = None, reason: str = "") -> Retired:
         keys = self._keys
-        blame: tuple[Argument, ...] = (b"", b"", b"", b"")
-        if blamed is not None:
-            outcome = (b"", b"", b"") if blamed.outcome is None else outcome_arguments(blamed.outcome)
+        arguments: list[Argument] = [b"" if blamed is None else b"1"]
+        for blame in blamed or ():
+            outcome = (b"", b"", b"") if blame.outcome is None else outcome_arguments(blame.outcome)
             # a receipt of somebody else's blames nobody here, and still says that the others were not begun
-            blame = (field(blamed.receipt) if blamed.receipt.holder == holder else b"-", *outcome)
-        returned, dead, removed = self._open_line().run(scripts.RETIRE, 2, keys.root, keys.held(holder), holder, reason, *blame)
-        return Retired(returned, next(iter(replies.removed(dead)), None), replies.removed(removed))
+            arguments += (field(blame.receipt) if blame.receipt.holder == holder else b"-", *outcome)
+        returned, dead, removed = self._open_line().run(scripts.RETIRE, 2, keys.root, keys.held(holder), holder, reason, *arguments)
+        return Retired(returned, replies.removed(dead), replies.removed(removed))
 
     def leave(self, worker: str) -> Retired:
         keys = self._keys
         returned, removed = self._open_line().run(scripts.LEAVE, 3, keys.root, keys.workers, keys.about, worker)
-        return Retired(returned, None, replies.removed(removed))
+        return Retired(returned, [], replies.removed(removed))
 
     def maintain(self, *, rescue: bool = False, until: int | None = None) -> Maintained:
         keys = self._keys

@@ -23,7 +23,7 @@ from .primary import primary_of
 from .refusal import moved_to, not_begun, refusal
 from .scripts import Script
 from .seats import take_seat
-from .wire import Wire, question, where
+from .wire import Wire, question, send, trouble, where
 
 __all__ = ["Address", "Line"]
 
@@ -112,11 +112,11 @@ class Line:
         connection = self._ready()
         self._unread = True
         try:
-            connection.send_packed_command(connection.pack_command(*command), check_health=False)
+            send(connection, command)
         except (wrong.RedisError, OSError) as exc:
             # An incomplete command is not executed.
             self.drop()
-            raise BrokerUnreachable(f"redis at {where(connection)}: {exc}") from exc
+            raise BrokerUnreachable(f"redis at {where(connection)}: {trouble(exc)}") from exc
         except BaseException:
             self.drop()
             raise
@@ -137,7 +137,7 @@ class Line:
             self.drop()
             if isinstance(exc, wrong.ConnectionError) and not_begun(exc):
                 raise BrokerUnreachable(f"redis at {where(connection)} does not serve now: {exc}") from exc
-            raise ReplyLost(f"redis at {where(connection)} did not answer: {exc}") from exc
+            raise ReplyLost(f"redis at {where(connection)} did not answer: {trouble(exc)}") from exc
         except BaseException:
             # Somebody interrupted the wait (a signal, a time limit): the reply would be the next command's.
             self.drop()

@@ -1,4 +1,4 @@
-"""What may stand after the ``?`` of an address, and what each option accepts. ``docs/redis.md`` lists the same."""
+"""What may stand after the ``?`` of an address, and what each option accepts. ``docs/reference/brokers.md`` lists the same."""
 
 from __future__ import annotations
 
@@ -70,6 +70,30 @@ def _folder(given: str) -> str:
     return given
 
 
+MEANINGS = {
+    "db": "the database, where the path does not say it; default 0",
+    "username": "where it does not stand before the `@`",
+    "password": "where it does not stand before the `@`",
+    "password_file": "a file that holds the password, read whenever a connection is made, so that a changed one is taken up",
+    "client_name": "as `CLIENT LIST` shows it; default `umbel:APP`",
+    "socket_timeout": f"seconds for a reply, default {REPLY_TIMEOUT:g}; less makes a server that forks or loads look dead",
+    "socket_connect_timeout": f"seconds to connect, default {CONNECT_TIMEOUT:g}",
+    "max_connections": "connections of one process, default no bound; a thread that finds none free waits `socket_connect_timeout`, "
+    "then is refused",
+    "strict": "refuse a server that may lose messages by its settings; default false",
+    "ssl_ca_certs": "the authorities, in a file; default the system's",
+    "ssl_ca_path": "the authorities, in a folder; default the system's",
+    "ssl_certfile": "a certificate of ours",
+    "ssl_keyfile": "its key",
+    "ssl_password": "the key's password",
+    "ssl_cert_reqs": "default `required`; `none` believes everybody",
+    "ssl_check_hostname": "does the certificate name the host? Default true",
+    "sentinel_username": "for the sentinels themselves",
+    "sentinel_password": "for the sentinels themselves",
+    "sentinel_password_file": "for the sentinels themselves",
+}
+"""What each option is for. There is none for retries: a command whose reply was lost may have been done."""
+
 # A password file is read when a connection is made, so that a changed one is taken up; it need not be there before.
 _ALL: dict[str, Callable[[str], Any]] = {
     "db": _database,
@@ -101,6 +125,11 @@ _SENTINEL: dict[str, Callable[[str], Any]] = {
 def known_options() -> tuple[str, ...]:
     """Every option that stands in some form of an address."""
     return (*_ALL, *_TLS, *_SENTINEL)
+
+
+def accepted(name: str) -> str:
+    """What an option accepts, in words."""
+    return str((_ALL | _TLS | _SENTINEL)[name].__doc__)
 
 
 def read_options(query: str, *, tls: bool, sentinel: bool) -> dict[str, Any]:

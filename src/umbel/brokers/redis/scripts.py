@@ -1,6 +1,7 @@
 """The Lua scripts: one file per operation, loaded whole.
 
-A file may say ``-- @include name …``; those parts (``lua/parts/``) are put in front of it, each once and in that order.
+A file may say ``-- @include name …``; those parts (``lua/parts/``) are put there, in that order. What stands above such a line
+and returns has not made their functions.
 Redis 7 lets a script run over ``maxmemory`` only if its first line says so. Redis 6.2 does not know that line, so it is
 added here, by the version of the server: a script refused for lack of room has then done nothing, and one that frees room
 or holds what was accepted is never refused. (On 6.2 the same follows from each script's first write: see there.)
@@ -75,11 +76,12 @@ ALL = (*_CORE, *_INSPECTS, *_REMEMBERS)
 @cache
 def _text(script: Script, header: bool) -> bytes:
     folder = files(__package__) / "lua"
-    source = (folder / f"{script.name}.lua").read_text("utf-8")
-    included = _INCLUDE.search(source)
-    parts = [(folder / "parts" / f"{part}.lua").read_text("utf-8") for part in included[1].split()] if included else []
-    first = ["#!lua flags=allow-oom\n" if script.over_limit else "#!lua\n"] if header else []
-    return "".join([*first, *parts, source]).encode()
+
+    def parts(line: re.Match[str]) -> str:
+        return "".join((folder / "parts" / f"{part}.lua").read_text("utf-8") for part in line[1].split())
+
+    first = ("#!lua flags=allow-oom\n" if script.over_limit else "#!lua\n") if header else ""
+    return (first + _INCLUDE.sub(parts, (folder / f"{script.name}.lua").read_text("utf-8"))).encode()
 
 
 @cache

@@ -12,6 +12,14 @@ _SYNCHRONOUS = ("NORMAL", "FULL", "EXTRA")
 """OFF is missing on purpose: it may lose what was accepted, and even damage the file, when the machine dies."""
 
 
+MEANINGS = {
+    "synchronous": "`NORMAL` (the default) survives the death of any process, `FULL` and `EXTRA` also a power cut: each step then waits "
+    "for the disk",
+    "busy_timeout": "seconds to wait for others who write, default 30",
+}
+"""The options of an address, and what each is for."""
+
+
 @dataclass(frozen=True)
 class Address:
     """A file and how to use it. ``busy_timeout`` in seconds: how long to wait for others who write."""

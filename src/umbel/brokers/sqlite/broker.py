@@ -124,7 +124,7 @@ class SQLiteBroker(SQLiteInspects, SQLiteRemembers, Broker):
     def give_back(self, holder: str, receipts: Sequence[Receipt]) -> int:
         return self.store.write(lambda now: leases.give_back(self.store, holder, receipts, now))
 
-    def retire(self, holder: str, blamed: Blame | None = None, reason: str = "") -> Retired:
+    def retire(self, holder: str, blamed: Sequence[Blame] | None = None, reason: str = "") -> Retired:
         return self.store.write(lambda now: leases.retire(self.store, holder, blamed, reason, now))
 
     def leave(self, worker: str) -> Retired:

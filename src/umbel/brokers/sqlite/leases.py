@@ -72,19 +72,20 @@ def give_back(store: Store, holder: str, receipts: Sequence[Receipt], now: int) 
     return ending.put_back_all(store, rows, now)[0]
 
 
-def retire(store: Store, holder: str, blamed: Blame | None, reason: str, now: int) -> Retired:
-    """See ``Broker.retire``. ``Retired.removed`` has every one that left, apart from the one in ``Retired.blamed``."""
-    answer, back = Retired(0, None, []), []
+def retire(store: Store, holder: str, blamed: Sequence[Blame] | None, reason: str, now: int) -> Retired:
+    """See ``Broker.retire``. ``Retired.removed`` has every one that left, apart from those in ``Retired.blamed``."""
+    answer, back = Retired(0, [], []), []
     found = store.connection.execute(SQL["fence"], (holder,)).fetchone()
     if found is None:
         store.connection.execute(SQL["gone_add"], (holder, None, now))  # a child may die before its admission arrives
         return answer
     rows = held_rows(store, found[0])
     _withdraw(store, found[0], holder, found[5], now)
-    wanted = None if blamed is None else slot_of(blamed.receipt, holder)
+    by_slot = {slot_of(blame.receipt, holder): blame for blame in blamed or ()}
+    shared = sum(blame.outcome is None for blame in by_slot.values()) > 1
     for row in rows:
-        if blamed is not None and row.slot == wanted:
-            _blame(store, row, blamed, reason, answer, now)
+        if row.slot is not None and (blame := by_slot.get(row.slot)) is not None:
+            _blame(store, row, blame, shared, reason, answer, now)
         elif blamed is None and (envelope := row.readable()) and envelope.flags & LOST_DEAD:
             answer.removed.append(ending.bury(store, row, "worker_lost", now, reason.encode()))
         else:
@@ -93,14 +94,14 @@ def retire(store: Store, holder: str, blamed: Blame | None, reason: str, now: in
     return answer
 
 
-def _blame(store: Store, row: Row, blamed: Blame, reason: str, answer: Retired, now: int) -> None:
-    """The one that the holder was running."""
+def _blame(store: Store, row: Row, blamed: Blame, shared: bool, reason: str, answer: Retired, now: int) -> None:
+    """One that the holder was running; ``shared`` with others, so that its crash counts, and does not bury it."""
     if blamed.outcome is not None:
         removed = ending.apply(store, row, blamed.outcome, now)
         if removed is not None and removed.reason == "cancelled":
             answer.removed.append(removed)
-        else:
-            answer.blamed = removed
+        elif removed is not None:
+            answer.blamed.append(removed)
         return
     envelope = row.readable()
     if envelope is None:
@@ -109,8 +110,8 @@ def _blame(store: Store, row: Row, blamed: Blame, reason: str, answer: Retired, 
     envelope.crashes += 1
     envelope.flags |= ALONE
     row = ending.rewrite(store, row, envelope)
-    if why := ending.deadly(envelope, envelope.crashes, envelope.crash_limit, "poison"):
-        answer.blamed = ending.bury(store, row, why, now, reason.encode())
+    if why := ending.deadly(envelope, envelope.crashes, 0 if shared else envelope.crash_limit, "poison"):
+        answer.blamed.append(ending.bury(store, row, why, now, reason.encode()))
     else:
         answer.returned += _back(store, [row], answer.removed, now)
 
@@ -131,7 +132,7 @@ def _withdraw(store: Store, holder: int, name: str, told: str | None, now: int) 
 
 def leave(store: Store, worker: str, now: int) -> Retired:
     """See ``Broker.leave``."""
-    execute, answer = store.connection.execute, Retired(0, None, [])
+    execute, answer = store.connection.execute, Retired(0, [], [])
     found = execute(SQL["worker_by_name"], (worker,)).fetchone()
     execute(SQL["gone_untold"], (worker,))
     if found is None:

@@ -32,13 +32,14 @@ class Inotify:
     """Linux: the kernel tells of every write to the WAL file. Raises ``OSError`` where it cannot."""
 
     def __init__(self, path: Path) -> None:
+        self._fd = -1
         libc = ctypes.CDLL(None, use_errno=True)
         self._fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1")
         if libc.inotify_add_watch(self._fd, os.fsencode(path), _IN_MODIFY) < 0:
             error = ctypes.get_errno()
-            os.close(self._fd)
+            self.close()
             raise OSError(error, "inotify_add_watch", str(path))
 
     def drain(self) -> None:
@@ -52,7 +53,13 @@ class Inotify:
         return self._fd in readable(seconds, self._fd, stop)
 
     def close(self) -> None:
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        """A thread that ends drops its broker unclosed, and a user has 128 of these."""
+        self.close()
 
 
 class Polling:

@@ -1,6 +1,6 @@
 """The conformance suite: what a broker must do, as tests that run against any.
 
-An author of a broker writes a ``conftest.py`` with two fixtures and a module that imports this one::
+An author of a broker writes a ``conftest.py`` with three fixtures and a module that imports this one::
 
     @pytest.fixture
     def make_harness(tmp_path):              # a Harness on a fresh store at every call
@@ -9,6 +9,9 @@ An author of a broker writes a ``conftest.py`` with two fixtures and a module th
 
     @pytest.fixture
     def harness(make_harness): ...           # one of them, closed afterwards
+
+    @pytest.fixture
+    def live_harness(make_harness): ...      # make_harness(live=True)
 
     from umbel.testing.contract import *     # in test_contract.py
 
@@ -22,11 +25,12 @@ from .enqueue import TestEnqueue, TestExplicitIds, TestHostile, TestOpen, TestUn
 from .exchange import TestAdmit, TestFence, TestOutcomes, TestSequence, TestVerdicts
 from .harness import Harness
 from .inspects import TestBrowse, TestCancel, TestDeadLetters, TestFind, TestPause, TestWorkers
-from .leases import TestGiveBack, TestLeave, TestNewerFormat, TestRenew, TestRescue, TestResume, TestRetire
+from .leases import TestGiveBack, TestLeave, TestNewerFormat, TestRenew, TestRescue, TestResume
 from .machine import TestMachine
 from .queues import TestPruning, TestPurge, TestStats
 from .remembers import TestAwaitRecord, TestKeeping, TestManyRecords, TestRecords, TestReport, TestWhoWaits
 from .repeats import TestRepeating
+from .retire import TestRetire
 from .tombstones import TestManyDeadLetters, TestTombstones
 from .tracked import TestTrackedMachine
 from .waiting import TestWait, TestWaitAndPause, TestWaitWithFullHands

@@ -185,7 +185,7 @@ class TestCancel:
         elif end == "retire":
             assert broker.retire(hand.name).removed == [Removed("a", "q", "cancelled")]
         elif end == "crash":
-            broker.retire(hand.name, crash(a))
+            broker.retire(hand.name, [crash(a)])
         elif end == "leave":
             broker.leave(hand.worker)
         else:

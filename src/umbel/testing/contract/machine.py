@@ -215,7 +215,9 @@ class Walk(RuleBasedStateMachine):
             ghost.hand.exchange(settles, list(QUEUES), 5)
         assert caught.value.final
         assert self.broker.give_back(ghost.hand.name, [d.receipt for d in ghost.past]) == 0
-        assert self.broker.retire(ghost.hand.name, Blame(ghost.past[-1].receipt if ghost.past else nowhere(ghost.hand.name))).returned == 0
+        assert (
+            self.broker.retire(ghost.hand.name, [Blame(ghost.past[-1].receipt if ghost.past else nowhere(ghost.hand.name))]).returned == 0
+        )
 
     # -- supervising
 
@@ -236,14 +238,13 @@ class Walk(RuleBasedStateMachine):
     @when(lambda self: self.busy())
     def retire(self, chance: Chance, blame: bool) -> None:
         consumer = chance.pick(self.busy())
-        culprit = chance.pick(range(len(consumer.held))) if consumer.held and blame else None
+        guilty = chance.some(range(len(consumer.held))) if consumer.held and blame else []
         held = self.lose(consumer)
-        self.broker.retire(consumer.hand.name, None if culprit is None else Blame(held[culprit].receipt), "killed")
+        self.broker.retire(consumer.hand.name, [Blame(held[i].receipt) for i in guilty] or None, "killed")
         for i, d in enumerate(held):
             one = self.known[d.envelope.id]
-            one.crashes += i == culprit
-            deadly = (one.lost_dead and culprit in (None, i)) or (i == culprit and one.crashes >= CRASH_LIMIT)
-            self.fall(one, deadly)
+            one.crashes += i in guilty
+            self.fall(one, (one.lost_dead and (not guilty or i in guilty)) or (guilty == [i] and one.crashes >= CRASH_LIMIT))
         self.admit(consumer.hand.worker)
 
     @rule(worker=st.sampled_from(WORKERS))
@@ -384,8 +385,7 @@ class Walk(RuleBasedStateMachine):
     def of(self, worker: str) -> list[Consumer]:
         return [c for c in self.consumers.values() if c.hand.worker == worker]
 
-    def lose(self, consumer: Consumer) -> list[Delivery]:
-        """It is admitted no longer. Answers with what it held."""
+    def lose(self, consumer: Consumer) -> list[Delivery]:  # it is admitted no longer: what it held
         del self.consumers[consumer.hand.name]
         self.fenced.append(consumer)
         held, consumer.held = consumer.held, []

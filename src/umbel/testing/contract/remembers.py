@@ -115,7 +115,7 @@ class TestRecords:
         elif end == "retire":
             broker.retire(hand.name)
         elif end == "crash":
-            broker.retire(hand.name, crash(held))
+            broker.retire(hand.name, [crash(held)])
         elif end == "leave":
             broker.leave(hand.worker)
         else:
@@ -132,9 +132,9 @@ class TestRecords:
             held = hand.claim_one()
             assert held.envelope.id == id
             if id == "poison":
-                broker.retire(hand.name, crash(held))
+                broker.retire(hand.name, [crash(held)])
             elif id == "limit":
-                broker.retire(hand.name, Blame(held.receipt, Dead("time_limit", b"too long")))
+                broker.retire(hand.name, [Blame(held.receipt, Dead("time_limit", b"too long"))])
             else:
                 harness.lapse(broker, hand.worker)
                 broker.maintain(rescue=True)
@@ -291,7 +291,7 @@ class TestWhoWaits:
             assert hand.claim() == []
         elif end == "poison":
             assert held is not None
-            broker.retire(hand.name, crash(held))
+            broker.retire(hand.name, [crash(held)])
         else:
             live_harness.lapse(broker, hand.worker)
             broker.maintain(rescue=True)

@@ -98,7 +98,7 @@ class TestRepeating:
         hand = Hand(broker)
         held = hand.claim(3)
         broker.fail_next("retire", fault)
-        insist(broker.retire, hand.name, crash(held[0]))
+        insist(broker.retire, hand.name, [crash(held[0])])
         assert counts(sound) == (3, 0, 0, 0)
         assert Hand(sound, "w1.b").claim_one().envelope.crashes == 1
 

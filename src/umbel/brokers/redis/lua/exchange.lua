@@ -11,7 +11,8 @@
 --         {'OK', verdicts (w won, s superseded, a absent; in the caller's order), next due in ms or -1, now,
 --          dropped (id, queue, reason …), deliveries (as kept: queue, envelope), their indexes (only when repeated)}
 -- Cost: O(settles + claimed), at most 1,000 promoted and 1,000 dropped. Runs over `maxmemory`, unless it carries `then`.
--- @include clock route record ring place front bury accept outcome promote holder
+--       On the plain path, per exchange: 7 calls, 2 more with settles, 2 more for each queue, 3 more for each list that has something.
+-- @include clock
 local root, held, taken = KEYS[1], KEYS[3], KEYS[4]
 local seq, limit, dedupe_ms, record_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local plain_at, other_at, order = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
@@ -25,6 +26,81 @@ if not state[1] then return {'FENCED'} end
 local lease = redis.call('ZSCORE', KEYS[2], state[1])
 if not lease then return {'FENCED'} end
 if tonumber(lease) <= now then return {'LATE'} end
+
+local last = tonumber(state[2])
+local hold, values, said, due = {}, {}, nil, nil
+local receipts = ARGV[1] .. ':'
+
+-- The plain path: what nearly every exchange is, without a function, since each one that a script makes costs every call of it a
+-- third of a microsecond, and ten times that on a server that was idle. Settles with nothing to do but to remove a delivery;
+-- nothing due, cancelled or paused; messages with nothing to look at but their place. Nothing is decided here otherwise than
+-- below, where all else goes on from where this stopped: `said` once it has settled, `values` with what it has claimed.
+local PLAIN = 0x01294000 -- version 1, a head of 41 bytes, no flag but RAW_ID
+local plain = seq == last + 1 and order == '' and other_at > #ARGV and not state[5] and limit <= MAX_STEP and other_at - plain_at <= MAX_STEP
+if plain then
+  redis.call('HDEL', held, 'd') -- the first write: see below
+  if other_at > plain_at then
+    local there = redis.call('HMGET', held, unpack(ARGV, plain_at, other_at - 1))
+    for i = 1, #there do plain = plain and there[i] end
+    if plain then redis.call('HDEL', held, unpack(ARGV, plain_at, other_at - 1)) end
+  end
+  if plain then said = string.rep('w', other_at - plain_at) end
+end
+plain = plain and redis.call('EXISTS', root .. 'tombs', root .. 'paused') == 0
+if plain then
+  for i = FIRST_QUEUE, plain_at - 1 do
+    local first = redis.call('ZRANGE', root .. 's:' .. ARGV[i], 0, 0, 'WITHSCORES')[2]
+    local at = first and tonumber(first)
+    if at and at <= now + SOON then plain = false end
+    if at and (not due or at < due) then due = at end
+  end
+end
+local queue_at = FIRST_QUEUE
+while plain and queue_at < plain_at do
+  local queue, keys = ARGV[queue_at], {}
+  local prefix, token = string.char(#queue) .. queue, root .. 't:' .. queue
+  for priority = 9, 0, -1 do keys[10 - priority] = root .. 'r:' .. priority .. ':' .. queue end
+  local lists, at, looked = redis.call('EXISTS', unpack(keys)), 1, #values < limit
+  while plain and lists > 0 and #values < limit do
+    local want = limit - #values
+    local batch = redis.call('LPOP', keys[at], want)
+    local before = #values
+    for i = 1, batch and #batch or 0 do
+      local m = batch[i]
+      if #m < 58 then plain = false break end
+      local route, expires, size = struct.unpack('>I4xxxxxxxxxxxxxxxxxxxxxI8xxxxxxxxB', m)
+      if route ~= PLAIN or size ~= 16 or (expires > 0 and expires <= now) then plain = false break end
+      local count = before + i
+      local value = prefix .. m
+      hold[2 * count - 1] = receipts .. (count - 1)
+      hold[2 * count] = value
+      values[count] = value
+    end
+    if not plain then
+      for i = #values, before + 1, -1 do hold[2 * i - 1], hold[2 * i], values[i] = nil, nil, nil end
+      for i = #batch, 1, -1 do redis.call('LPUSH', keys[at], batch[i]) end
+    elseif batch then
+      if #batch < want then lists = lists - 1 end
+    end
+    at = at + 1
+  end
+  if plain and lists > 0 and redis.call('EXISTS', unpack(keys)) > 0 then
+    if redis.call('EXISTS', token) == 0 then redis.call('RPUSH', token, '1') end
+  elseif plain and looked then
+    redis.call('DEL', token, root .. 'a:' .. queue)
+  end
+  queue_at = queue_at + 1
+end
+if plain then
+  hold[#hold + 1] = 's'
+  hold[#hold + 1] = ARGV[1]
+  hold[#hold + 1] = 'v'
+  hold[#hold + 1] = said
+  for i = 1, #hold, MAX_STEP do redis.call('HSET', held, unpack(hold, i, math.min(i + MAX_STEP - 1, #hold))) end
+  do return {'OK', said, due and due - now or -1, now, {}, values} end
+end
+
+-- @include route record ring place front bury accept outcome promote holder
 
 local function next_due_of(due)
   return due and math.max(due - now, 0) or -1
@@ -45,7 +121,6 @@ local function repeated()
   return {'OK', state[3], next_due_of(due), now, state[4] and cmsgpack.unpack(state[4]) or {}, values, indexes}
 end
 
-local last = tonumber(state[2])
 if seq == last and seq > 0 then return repeated() end
 if seq ~= last + 1 then return {'SEQUENCE', last} end
 
@@ -122,8 +197,7 @@ end
 
 -- Claiming -----------------------------------------------------------------------------------------------------------
 
-local hold, values, drops, over = {}, {}, 0, false
-local receipts = ARGV[1] .. ':'
+local drops, over = 0, false
 -- Is what stands next to be handed out alone, and this holder has something in hand?
 local barred = false
 local holder, tombs, graves = string.sub(held, #root + 3), false, nil
@@ -258,10 +332,12 @@ local function claim()
   return due
 end
 
-settle_plain()
-settle_others()
-local due = claim()
-local said = in_callers_order()
+if not said then
+  settle_plain()
+  settle_others()
+  said = in_callers_order()
+end
+due = claim()
 redis.call('HSET', held, 's', ARGV[1], 'v', said)
 if recorded and not state[5] then redis.call('HSET', held, 'm', recorded) end
 if #dropped > 0 then redis.call('HSET', held, 'd', cmsgpack.pack(dropped)) end

@@ -1,14 +1,19 @@
 -- A holder is dead: withdraw its admission and deal with all it held.
 -- KEYS  1 root · 2 the holder's hash h:HOLDER
--- ARGV  1 holder · 2 error to keep with a crash's dead letter · 3 field of the delivery to blame, or ''
---       4 kind of its outcome, or '' for a crash · 5 a · 6 b (see parts/outcome.lua)
+-- ARGV  1 holder · 2 error to keep with a crash's dead letter · 3 '' if nobody can tell what it had begun
+--       then for each delivery to blame: its field · kind of its outcome, or '' for a crash · a · b (see parts/outcome.lua)
 -- Made from root: k:HOLDER (zset) · w:WORKER (set) · gone (zset) · r:PRIORITY:QUEUE s:QUEUE t:QUEUE serial dead died
 --                 buried deadsize · m:ID n:ID
--- Returns {how many went back, {id, queue, reason of the blamed one if it died}, {id, queue, reason … removed}}
+-- Returns {how many went back, {id, queue, reason of each blamed one that died …}, {id, queue, reason … removed}}
 -- Cost: O(n log n) of what it held.
 -- @include clock route record ring place front bury outcome holder
 local root, held, now = KEYS[1], KEYS[2], server_now()
 local back, blamed, removed, returned = {}, {}, {}, 0
+local blame, suspects = {}, 0
+for at = 4, #ARGV, 4 do
+  blame[ARGV[at]] = at
+  if ARGV[at + 1] == '' then suspects = suspects + 1 end
+end
 
 -- Counted against the message itself. Answers with what goes back in front, or nil. What a newer release handed out goes
 -- back as it is: its counters and flags are not ours to read.
@@ -22,7 +27,7 @@ local function crashed(queue, m)
     return nil
   elseif bit.band(flags, LOST_DEAD) ~= 0 then
     reason = 'worker_lost'
-  elseif limit > 0 and crashes >= limit then
+  elseif limit > 0 and crashes >= limit and suspects == 1 then
     reason = 'poison'
   end
   if not reason then return with_flag(m, ALONE) end
@@ -31,12 +36,12 @@ local function crashed(queue, m)
   return nil
 end
 
-local function settled(queue, m)
-  local reason = apply_outcome(root, now, queue, m, ARGV[4], ARGV[5], ARGV[6])
+local function settled(queue, m, at)
+  local reason = apply_outcome(root, now, queue, m, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
   if reason then
     note(removed, queue, m, reason)
-  elseif ARGV[4] == 'B' then
-    note(blamed, queue, m, ARGV[5])
+  elseif ARGV[at + 1] == 'B' then
+    note(blamed, queue, m, ARGV[at + 2])
   end
 end
 
@@ -60,9 +65,10 @@ local found = deliveries_of(held)
 forget_holder(root, now, ARGV[1], worker)
 for _, one in ipairs(found) do
   local queue, m = queue_and_message(one[4])
-  if one[3] == ARGV[3] and ARGV[4] ~= '' then
-    settled(queue, m)
-  elseif one[3] == ARGV[3] then
+  local at = blame[one[3]]
+  if at and ARGV[at + 1] ~= '' then
+    settled(queue, m, at)
+  elseif at then
     m = crashed(queue, m)
     if m then go_back({queue, m}) end
   else

@@ -1,0 +1,75 @@
+"""The lookout: waits for work on a thread and a broker of its own, while the child's loop settles what ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+
+from ..broker import Broker
+from ..errors import BrokerError
+
+log = logging.getLogger("umbel.worker")
+
+
+class Lookout:
+    """One wait at a time. All methods belong to the thread that asks; the broker belongs to the lookout's."""
+
+    def __init__(self, broker: Broker, notify: Callable[[], None]) -> None:
+        """``notify`` is called when a wait has ended."""
+        self._broker = broker
+        self._notify = notify
+        self._orders: queue.SimpleQueue[tuple[Sequence[str], float, bool] | None] = queue.SimpleQueue()
+        self._stop, self._stop_write = os.pipe()
+        for fd in (self._stop, self._stop_write):
+            os.set_blocking(fd, False)
+        self.waits = False
+        """Is a wait under way?"""
+        self.alone = True
+        """Is it for messages, too, that are to be handed out alone?"""
+        self._opened = False
+        self._thread = threading.Thread(target=self._live, name="umbel-lookout", daemon=True)
+
+    def wait(self, queues: Sequence[str], timeout: float, *, alone: bool) -> None:
+        """Begin to wait (see ``Broker.wait``); ``waits`` is false once that has ended."""
+        if not self._thread.is_alive():
+            self._thread.start()
+        self.waits, self.alone = True, alone
+        self._orders.put((tuple(queues), timeout, alone))
+
+    def wake(self) -> None:
+        """Let the wait end now."""
+        if self.waits:
+            os.write(self._stop_write, b"\0")
+
+    def stop(self) -> None:
+        """Twice is once."""
+        self.wake()
+        self._orders.put(None)
+        if self._thread.is_alive():
+            self._thread.join(1.0)
+
+    def _live(self) -> None:
+        while (order := self._orders.get()) is not None:
+            queues, timeout, alone = order
+            try:
+                if not self._opened:
+                    self._broker.open()
+                    self._opened = True
+                self._broker.wait(queues, timeout, self._stop, alone=alone)
+            except BrokerError as exc:  # whoever asked tries an exchange next, and says what is wrong
+                log.debug("waiting for work: %s", exc)
+                self._broker.close()
+                self._opened = False
+            self._drain()
+            self.waits = False
+            self._notify()
+        self._broker.close()
+
+    def _drain(self) -> None:
+        try:
+            os.read(self._stop, 4096)
+        except BlockingIOError:
+            pass

@@ -1,0 +1,1 @@
+"""Pools: where the tasks of a child run that runs many at once."""
