@@ -231,8 +231,9 @@ def test_what_runs_in_old_code_may_finish(project: Project) -> None:
     project.stop()
 
 
-def test_what_does_not_finish_in_time_runs_again_in_new_code_uncharged(project: Project) -> None:
-    project.start()
+@pytest.mark.parametrize("pool", ["prefork", "threads", "asyncio"])
+def test_what_does_not_finish_in_time_runs_again_in_new_code_uncharged(project: Project, pool: str) -> None:
+    project.start("-P", pool, *(() if pool == "prefork" else ("--processes", "2")))
     message = project.app.send_task("slow", (1, 3600.0))
     wait_for(lambda: 1 in project.ran("begin"))
     project.edit(1001)
