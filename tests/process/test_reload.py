@@ -293,6 +293,25 @@ def test_what_is_no_source_changes_nothing(project: Project) -> None:
     project.stop()
 
 
+def test_new_tasks_and_queues_are_served_and_told(project: Project) -> None:
+    project.start()
+    more = '\n@app.task(name="late", queue="fresh")\ndef late(n):\n    put("late", n, VERSION, os.getpid())\n'
+    project.write(CODE.format(version=1001) + more)
+    project.says("new: late")
+    project.app.send_task("late", (1,), queue="fresh")
+    wait_for(lambda: 1 in project.ran("late"), 20)
+
+    def told() -> bool:
+        broker = project.app.make_broker()
+        broker.open()
+        [seen] = broker.workers()  # type: ignore[attr-defined]  # a store that inspects
+        broker.close()
+        return b"fresh" in seen.about and b"late" in seen.about
+
+    wait_for(told, 20)
+    project.stop()
+
+
 def test_another_broker_needs_a_restart(project: Project) -> None:
     project.start()
     project.write(CODE.format(version=1001).replace('"edited"', '"renamed"'))
