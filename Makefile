@@ -52,7 +52,7 @@ venv: .venv/.installed
 	$(call make-venv,.venv,$(PYTHON))
 
 .venv/.installed: pyproject.toml | .venv/pyvenv.cfg
-	.venv/bin/python $(PIP) install --editable '.[dev]'
+	.venv/bin/python $(PIP) install --editable '.[check]'
 	@touch $@
 
 .venv-test/%/pyvenv.cfg: pyproject.toml

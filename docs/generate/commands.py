@@ -9,6 +9,7 @@ import click
 
 from umbel.cli import exits, worker
 from umbel.cli.group import COMMANDS, umbel
+from umbel.cli.page import Page
 
 from .declared import one_line
 from .table import code, codes, table
@@ -51,6 +52,8 @@ def _command(command: click.Command, path: str, mark: str) -> Iterator[str]:
     own = [parameter for parameter in command.params if isinstance(parameter, click.Option) and parameter.name not in general]
     if any(not option.hidden for option in own):
         yield _options(own)
+    if isinstance(command, Page) and command.examples:
+        yield "```text\n" + "\n".join(command.examples) + "\n```\n"
     if command is worker.worker:
         yield _celerys_flags()
     for name, one in inner.items():

@@ -113,6 +113,10 @@ class Envelope(msgspec.Struct, gc=False):
     surplus: bytes = b""
     """What a newer release keeps in its longer head: carried along unread."""
 
+    def __repr__(self) -> str:
+        """Without the body, whose arguments are not for logs and reports of errors."""
+        return f"<Envelope {self.id} in {self.queue}, attempt {self.attempt}, {len(self.body)} bytes>"
+
     @property
     def tracked(self) -> bool:
         return bool(self.flags & TRACKED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -34,8 +35,9 @@ class Failure(msgspec.Struct, omit_defaults=True, gc=False):
 _failure_decoder = msgspec.json.Decoder(Failure)
 
 
-def encode_failure(exc: BaseException) -> bytes:
-    """An exception's bytes. Never raises, whatever the exception's own methods do."""
+def encode_failure(exc: BaseException, hide: Callable[[str], str] = str) -> bytes:
+    """An exception's bytes. ``hide`` takes out of its words and its trace what must not be kept. Never raises, whatever the
+    exception's own methods do."""
     kind = type(exc)
     name = kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
     try:
@@ -43,7 +45,8 @@ def encode_failure(exc: BaseException) -> bytes:
     except Exception as broken:  # an exception whose __str__ fails must not hide that the task did
         words = f"(its text cannot be had: {type(broken).__name__})"
     traceback, at = _trace(exc)
-    return _encoder.encode(Failure(_clean(name), _shortened(_clean(words), MESSAGE_MAX), _shortened(_clean(traceback), TRACEBACK_MAX), at))
+    words, traceback = _shortened(hide(_clean(words)), MESSAGE_MAX), _shortened(hide(_clean(traceback)), TRACEBACK_MAX)
+    return _encoder.encode(Failure(_clean(name), words, traceback, at))
 
 
 def decode_failure(data: bytes) -> Failure:

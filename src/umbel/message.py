@@ -76,6 +76,10 @@ class Body(msgspec.Struct, omit_defaults=True, gc=False):
     k: msgspec.Raw = msgspec.Raw(b"")
     h: dict[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        """Without arguments, which are not for logs and reports of errors."""
+        return f"<Body of {self.t}, {len(bytes(self.a)) + len(bytes(self.k))} bytes of arguments>"
+
 
 _body_decoder = msgspec.json.Decoder(Body)
 _body_encoder = msgspec.json.Encoder()

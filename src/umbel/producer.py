@@ -18,7 +18,7 @@ from .call import Call, Plan
 from .clock import Clock
 from .connections import Connections
 from .envelope import EXPLICIT, Envelope
-from .errors import BrokerError, EnqueueRefused, EnqueueUnknown, ReplyLost
+from .errors import ArgumentError, BrokerError, EnqueueRefused, EnqueueUnknown, ReplyLost
 from .events import Emitter, TaskEnqueued
 from .message import HEADER_ETA, HEADER_PARENT, HEADER_ROOT, Message, decode_body
 from .middleware import Middleware, send_through
@@ -168,7 +168,15 @@ class Producer:
         return made[0]
 
     def _encoded(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call, id: str, now: int) -> Envelope:
-        a, k = plan.signature.check_and_encode(args, kwargs)
+        try:
+            a, k = plan.signature.check_and_encode(args, kwargs)
+        except ArgumentError as exc:
+            if not plan.settings.redact:
+                raise
+            from .redaction import Redaction
+
+            secrets = Redaction(plan.settings.redact).secrets(args, kwargs, plan.signature.shape)
+            raise ArgumentError(secrets.hidden_in(str(exc))) from None
         headers = _headers(call, now)
         body = b"".join(
             (

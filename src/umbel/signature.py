@@ -22,6 +22,11 @@ class Callee(Protocol):
         ...
 
     @property
+    def shown_call(self) -> Callable[[Sequence[Any], Mapping[str, Any]], str]:
+        """Arguments as they may be shown."""
+        ...
+
+    @property
     def run(self) -> Callable[..., Any]:
         """Runs it here and now."""
         ...
@@ -104,5 +109,9 @@ class Signature(Generic[R_co]):
     __hash__ = None  # type: ignore[assignment]  # it is a mutable value, and `set` changes it
 
     def __repr__(self) -> str:
-        shown = [repr(arg) for arg in self.args] + [f"{name}={value!r}" for name, value in self.kwargs.items()]
-        return f"{self.task}.{'si' if self.immutable else 's'}({', '.join(shown)})"
+        """The call as it would be written; the values of arguments that the app's ``redact`` names are ``***``."""
+        try:
+            shown = self.callee.shown_call(self.args, self.kwargs)
+        except Exception:  # settings that cannot be read: a repr does not fail, and shows too little rather than too much
+            shown = "…"
+        return f"{self.task}.{'si' if self.immutable else 's'}({shown})"

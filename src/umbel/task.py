@@ -195,6 +195,12 @@ class Task(Generic[P, R_co]):
         """A call that is not made yet, and takes no further arguments."""
         return Signature(self, args, kwargs, immutable=True)
 
+    def shown_call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        """Arguments as they may be shown: values that the app's ``redact`` names are ``***``. Raises what reading the settings raises."""
+        from .redaction import Redaction
+
+        return Redaction(self._owner().settings.redact).call_text(args, kwargs, self.signature.shape)
+
     def AsyncResult(self, id: str) -> AsyncResult[R_co]:
         """The handle of an earlier call."""
         return AsyncResult(id, self._owner().producer, task=self.name, kind=self._result_type)

@@ -70,8 +70,16 @@ def _decode_foreign(kind: type, value: Any) -> Any:
         try:
             return kind.model_validate_json(msgspec.json.encode(value))  # type: ignore[attr-defined]  # only a model gets here
         except ValueError as exc:
-            raise ValueError(" ".join(str(exc).split())) from None
+            raise ValueError(_without_input(exc)) from None
     raise TypeError(f"a {kind.__name__} cannot be made from JSON")
+
+
+def _without_input(exc: Any) -> str:
+    """What a model says of data that does not fit, without the data, which may be anybody's secret."""
+    if not hasattr(exc, "errors"):
+        return " ".join(str(exc).split())
+    told = exc.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(str(part) for part in one['loc']) or exc.title}: {one['msg']}" for one in told)
 
 
 def _is_model(kind: type) -> bool:

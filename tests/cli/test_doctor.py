@@ -245,3 +245,115 @@ class TestSQLite:
 def test_a_broker_with_nothing_to_look_at(bare: Run) -> None:
     said = bare("--broker", "memory://doctor", "doctor")
     assert said.exit_code == 0 and "nothing to look at" in said.stdout
+
+
+class TestInstallation:
+    """What surrounds the app and the store. Each thing that is wrong is made so, and named with its remedy."""
+
+    @pytest.fixture
+    def found(self, bare: Run, tmp_path: Path) -> Callable[..., dict[str, dict[str, str]]]:
+        def ask(*line: str, app: str = "", code: int = 0) -> dict[str, dict[str, str]]:
+            if app:
+                name = f"doctored{abs(hash(app))}"
+                (tmp_path / f"{name}.py").write_text(f"from umbel import Umbel\n{app}\n")
+                line = ("-A", name, *line)
+            (tmp_path / "store.db").exists() or opened(f"sqlite:///{tmp_path}/store.db").close()
+            done = bare("-b", f"sqlite:///{tmp_path}/store.db", *line, "doctor", "--json")
+            assert done.exit_code == code, done.output
+            return {one["check"]: one for one in json.loads(done.stdout)["findings"]}
+
+        return ask
+
+    def test_all_is_well(self, found: Callable[..., dict[str, dict[str, str]]], tmp_path: Path) -> None:
+        broker = opened(f"sqlite:///{tmp_path}/store.db")
+        broker.renew("w1", 60, json.dumps({"queues": ["default"], "tasks": []}).encode())
+        broker.close()
+        answers = found(app="app = Umbel(set_as_current=False)\n@app.task(name='t.a')\ndef a(): ...")
+        assert {one["grade"] for one in answers.values()} == {"ok"}
+        assert set(answers) >= {"versions", "extras", "system", "place", "app", "settings", "limits", "queues", "tasks"}
+        assert "Python 3." in answers["versions"]["found"] and "1 task" in answers["app"]["found"]
+
+    @pytest.mark.parametrize(
+        ("setting", "words"),
+        [
+            ("time_limit=None, soft_time_limit=None", "time_limit is none"),
+            ("soft_time_limit=None", "soft_time_limit is none"),
+            ("lease_ttl=600", "lease_ttl is 600 s"),
+            ("lease_ttl=3, heartbeat=0.5", "heartbeat is 0.5 s"),
+            ("shutdown_timeout=120", "shutdown_timeout is 120 s"),
+            ("crash_limit=0", "crash_limit is 0"),
+            ("deploy_grace=5", "deploy_grace is 5 s"),
+            ("dead_letter_bytes=0", "dead_letter_bytes is 0"),
+        ],
+    )
+    def test_settings_that_are_seldom_meant(self, found: Callable[..., dict[str, dict[str, str]]], setting: str, words: str) -> None:
+        one = found(app=f"app = Umbel(set_as_current=False, {setting})")["settings"]
+        assert one["grade"] == "warn" and words in one["found"] and one["means"] and one["remedy"]
+
+    def test_tasks_without_limits_and_queues_without_workers(self, found: Callable[..., dict[str, dict[str, str]]], tmp_path: Path) -> None:
+        app = (
+            "app = Umbel(set_as_current=False)\n"
+            "@app.task(name='t.endless', time_limit=None, soft_time_limit=None, queue='lonely')\n"
+            "def endless(): ..."
+        )
+        answers = found(app=app)
+        assert "t.endless" in answers["limits"]["found"] and answers["limits"]["grade"] == "warn"
+        assert answers["queues"]["found"] == "no worker is running" and "lonely" in answers["queues"]["means"]
+        broker = opened(f"sqlite:///{tmp_path}/store.db")
+        broker.renew("w1", 60, json.dumps({"queues": ["default"], "tasks": []}).encode())
+        broker.close()
+        assert "lonely" in found(app=app)["queues"]["found"] and "-Q lonely" in found(app=app)["queues"]["remedy"]
+
+    def test_an_app_without_tasks(self, found: Callable[..., dict[str, dict[str, str]]]) -> None:
+        assert "declares no tasks" in found(app="app = Umbel(set_as_current=False)")["app"]["found"]
+
+    def test_a_database_that_everybody_may_write(self, found: Callable[..., dict[str, dict[str, str]]], tmp_path: Path) -> None:
+        found()
+        (tmp_path / "store.db").chmod(0o666)
+        assert f"chmod o-w {tmp_path}/store.db" in found()["place"]["remedy"]
+
+    def test_a_folder_that_is_not_there(self, bare: Run, tmp_path: Path) -> None:
+        done = bare("-b", f"sqlite:///{tmp_path}/gone/store.db", "doctor", "--json")
+        answers = {one["check"]: one for one in json.loads(done.stdout)["findings"]}
+        assert done.exit_code == 69 and answers["place"]["grade"] == "fail" and "mkdir -p" in answers["place"]["remedy"]
+        assert answers["store"]["grade"] == "fail" and "there is no database" in done.stderr
+
+    def test_a_folder_that_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from umbel.cli.installation import installation
+        from umbel.settings import Settings
+
+        def place() -> Finding:
+            return next(one for one in installation(Settings(broker=f"sqlite:///{tmp_path}/store.db")) if one.check == "place")
+
+        assert place().grade is Grade.OK
+        tmp_path.chmod(0o500)
+        if os.geteuid() == 0:  # who may write everywhere is not told otherwise by the system
+            monkeypatch.setattr(os, "access", lambda *_: False)
+        try:
+            assert place().grade is Grade.FAIL and str(tmp_path) in place().remedy
+        finally:
+            tmp_path.chmod(0o700)
+
+    def test_a_missing_extra(self, bare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        from umbel.cli import installation
+
+        monkeypatch.setattr(installation, "_lacking", lambda extra: ["redis"] if extra == "redis" else [])
+        done = bare("-b", "redis://127.0.0.1:1/0", "--app-name", "x", "doctor", "--json")
+        answers = {one["check"]: one for one in json.loads(done.stdout)["findings"]}
+        assert done.exit_code == 69 and answers["extras"]["grade"] == "fail" and "umbel[redis]" in answers["extras"]["remedy"]
+        assert installation._lacking("no such extra") == []
+
+    def test_a_clock_that_was_never_set(self) -> None:
+        from umbel.cli.installation import installation
+        from umbel.settings import Settings
+
+        class Never(SystemClock):
+            def now(self) -> int:
+                return 0
+
+        [system] = [one for one in installation(Settings(broker="memory://"), Never()) if one.check == "system"]
+        assert system.grade is Grade.FAIL
+
+    def test_an_unknown_broker(self, bare: Run) -> None:
+        done = bare("-b", "rabbit://h/0", "--app-name", "x", "doctor")
+        assert done.exit_code == 1 and "rabbit" in done.stdout

@@ -105,3 +105,27 @@ def test_the_app_is_found_and_not_imported(bare: Run, started: list[WorkerOption
     (tmp_path / "tasks.py").write_text("raise SystemExit('imported')\nfrom umbel import Umbel\napp = Umbel()")
     assert bare("worker").exit_code == 75
     assert started[0].app == "tasks"
+
+
+def test_reload(bare: Run, started: list[WorkerOptions], tmp_path: Path) -> None:
+    assert bare("-A", "p", "worker").exit_code == 75
+    assert bare("-A", "p", "worker", "--reload").exit_code == 75
+    assert bare("-A", "p", "worker", "--reload-dir", ".", "--reload-include", "*.yaml").exit_code == 75
+    assert bare("-A", "p", "up").exit_code == 75
+    assert bare("-A", "p", "up", "--no-reload", "-P", "asyncio").exit_code == 75
+    assert [one.reload for one in started] == [(), (str(tmp_path),), (str(tmp_path),), (str(tmp_path),), ()]
+    assert [one.reload_include for one in started] == [("*.py",), ("*.py",), ("*.py", "*.yaml"), ("*.py",), ("*.py",)]
+    assert [(one.pool, one.concurrency) for one in started[3:]] == [("prefork", 2), ("asyncio", 100)]
+    assert (started[3].log_json, started[0].log_json) == (False, None)
+    said = bare("-A", "p", "worker", "--reload-dir", "gone")
+    assert said.exit_code == 2 and "there is no such folder" in said.stderr
+
+
+@pytest.mark.parametrize("line", ["worker --reload", "up"])
+def test_reload_without_its_package(bare: Run, started: list[WorkerOptions], monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    from umbel.cli import reload
+
+    monkeypatch.setattr(reload, "find_spec", lambda _: None)
+    said = bare("-A", "p", *line.split())
+    assert said.exit_code == 2 and started == [] and "pip install 'umbel[dev]'" in said.stderr and said.stderr.count("\n") == 1
+    assert bare("-A", "p", "up", "--no-reload").exit_code == 75

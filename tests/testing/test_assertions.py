@@ -190,3 +190,20 @@ class TestWords:
         words = failure(send_email, 7)
         assert "?()  queue='q'" in words
         assert "user is 'no number', not 7" in words
+
+
+def test_a_call_is_shown_without_what_redact_names() -> None:
+    from umbel.testing import Sandbox
+
+    app = Umbel("discreet", broker="memory://", set_as_current=False, redact=["secret"])
+
+    @app.task
+    def keep(secret: str, more: object = None) -> None: ...
+
+    with Sandbox(app) as sandbox:
+        keep.delay("tr0ub4dor", more={"deep": [{"Secret": "tr0ub4dor"}]})
+        [call] = sandbox.enqueued_calls()
+        assert "tr0ub4dor" not in repr(call) and "***" in repr(call)
+        with pytest.raises(AssertionError) as failed:
+            sandbox.assert_not_enqueued(keep)
+        assert "tr0ub4dor" not in str(failed.value)

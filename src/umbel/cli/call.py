@@ -10,6 +10,8 @@ import click
 import msgspec
 
 from ..errors import AppNotFound, ConfigError
+from .completing import queue_names, task_names
+from .page import Page
 from .target import Target, target_options
 from .terminal import note, say, say_json, shown
 
@@ -17,13 +19,22 @@ if TYPE_CHECKING:
     from ..app import Umbel
 
 
-@click.command()
+@click.command(
+    cls=Page,
+    exits=(0, 1, 2, 3, 69),
+    examples="""
+        umbel call proj.tasks.add '[1, 2]'
+        umbel call send_email '[7]' -k '{"urgent": true}' --countdown 60
+        umbel call tasks.add '[1, 2]' --wait 10      # prints the result of a task with track=True
+        umbel call tasks.report --task-id report-2026-11 --queue slow
+    """,
+)
 @target_options
-@click.argument("task")
+@click.argument("task", shell_complete=task_names)
 @click.argument("positional", metavar="[JSON ARRAY]", required=False)
 @click.option("-a", "--args", metavar="JSON", help="Positional arguments, as Celery's users write it: '[1, 2]'.")
 @click.option("-k", "--kwargs", metavar="JSON", help="Named arguments: '{\"urgent\": true}'.")
-@click.option("--queue", metavar="NAME", help="Another queue than the task's.")
+@click.option("--queue", metavar="NAME", shell_complete=queue_names, help="Another queue than the task's.")
 @click.option("--priority", type=click.IntRange(0, 9), metavar="0-9", help="Larger is sooner.")
 @click.option("--countdown", type=click.FloatRange(0), metavar="SECONDS", help="Not before so many seconds from now.")
 @click.option("--eta", metavar="TIME", help="Not before this time: 2026-11-23T09:30:00+01:00.")
@@ -33,11 +44,10 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Send it though the app knows no such task.")
 @click.pass_obj
 def call(target: Target, /, task: str, positional: str | None, wait: float | None, force: bool, **given: Any) -> None:
-    """Send one call and print its id.
+    """Send one call of TASK and print its id.
 
-    \b
-    umbel call proj.tasks.add '[1, 2]'
-    umbel call send_email '[7]' -k '{"urgent": true}' --countdown 60
+    Positional arguments are a JSON array, named ones a JSON object behind -k. The app is imported, and checks them as it
+    would in code. A call that may or may not be stored, since the reply was lost, ends with 69.
     """
     args, kwargs, options = _arguments(positional, given)
     app = _app(target)
@@ -92,12 +102,13 @@ def _arguments(positional: str | None, given: dict[str, Any]) -> tuple[list[Any]
 
 
 def _json(what: str, text: str, kind: type, example: str) -> Any:
+    """Arguments as they were typed; they are not repeated in an error, which may be kept in somebody's log."""
     try:
         value = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeError) as exc:
-        raise ConfigError(f"{what}: {text!r} is not JSON ({exc}); write it as '{example}'") from None
+        raise ConfigError(f"{what}: this is not JSON ({exc}); write it as '{example}'") from None
     if not isinstance(value, kind):
-        raise ConfigError(f"{what}: {text!r} is a JSON {type(value).__name__}; write it as '{example}'")
+        raise ConfigError(f"{what}: this is a JSON {type(value).__name__}; write it as '{example}'")
     return value
 
 

@@ -11,16 +11,29 @@ import click
 from ..config import Config, Shown, Source
 from ..errors import AppNotFound
 from ..loading import find_app
+from .page import Page
 from .target import Target, target_options
 from .terminal import note, say_json, table
 
 
-@click.command()
+@click.command(
+    cls=Page,
+    exits=(0, 2, 3),
+    examples="""
+        umbel config
+        umbel config --changed
+        UMBEL_LEASE_TTL=30 umbel config --json
+    """,
+)
 @target_options
 @click.option("--changed", is_flag=True, help="Only what is not the default.")
 @click.pass_obj
 def config(target: Target, /, changed: bool) -> None:
-    """Each setting, its value, and where it came from. Secrets are masked."""
+    """Each setting, its value, and where it came from. Secrets are masked.
+
+    From the weakest to the strongest: defaults, Umbel(…) and app.conf in code, [tool.umbel] of pyproject.toml, the
+    environment (UMBEL_NAME_OF_SETTING), the command line.
+    """
     rows = [row for row in _rows(target) if row.source != Source.DEFAULT or not changed]
     if target.as_json:
         say_json([{"key": row.key, "value": _plain(row.value), "origin": row.origin, "source": row.source.name.lower()} for row in rows])

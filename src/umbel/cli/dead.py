@@ -9,8 +9,10 @@ import click
 from ..broker import Broker
 from ..errors import ConfigError
 from ..facets import Inspects, Listed, Place, require
+from .completing import queue_names, task_names
 from .consent import agree
 from .exits import Refused
+from .page import Pages
 from .progress import PIECE, pieces
 from .summary import summary, task_of
 from .target import Target, storable, target_options
@@ -18,7 +20,17 @@ from .task import show_summary
 from .terminal import age, counted, note, pasted, say, say_json, table
 
 
-@click.group(invoke_without_command=True)
+@click.group(
+    cls=Pages,
+    exits=(0, 1, 2, 3, 69),
+    invoke_without_command=True,
+    examples="""
+        umbel dead
+        umbel dead list --task tasks.sync -n 100
+        umbel dead show ID
+        umbel dead retry --reason time_limit
+    """,
+)
 @target_options
 @click.pass_context
 def dead(context: click.Context) -> None:
@@ -28,12 +40,19 @@ def dead(context: click.Context) -> None:
 
 
 def _choosing(command: click.decorators.FC) -> click.decorators.FC:
-    command = click.option("--reason", metavar="WORD", help="Only with this reason: failed, poison, time_limit …")(command)
-    command = click.option("--task", metavar="NAME", help="Only of this task.")(command)
-    return click.option("-q", "--queue", metavar="NAME", type=storable, help="Only of this queue.")(command)
+    command = click.option("--reason", metavar="WORD", help="Only with this reason, such as failed, poison, time_limit.")(command)
+    command = click.option("--task", metavar="NAME", shell_complete=task_names, help="Only of this task.")(command)
+    return click.option("-q", "--queue", metavar="NAME", type=storable, shell_complete=queue_names, help="Only of this queue.")(command)
 
 
-@dead.command("list")
+@dead.command(
+    "list",
+    examples="""
+        umbel dead list
+        umbel dead list --queue emails --reason poison
+        umbel dead list -n 1000 --json
+    """,
+)
 @target_options
 @_choosing
 @click.option("-n", "--limit", default=20, type=click.IntRange(1, 100_000), metavar="N", help="Letters to show.  [default: 20]")
@@ -49,8 +68,8 @@ def list_(target: Target, /, queue: str | None, task: str | None, reason: str | 
                 more = True
                 break
             found.append(one)
-    redact = target.settings().redact
-    rows = [summary(one, redact) for one in found]
+    discretion = target.discretion()
+    rows = [summary(one, discretion) for one in found]
     if target.as_json:
         say_json(rows)
         return
@@ -67,18 +86,24 @@ def list_(target: Target, /, queue: str | None, task: str | None, reason: str | 
         note(f"there are more; -n {limit * 10} shows more")
 
 
-@dead.command()
+@dead.command(
+    exits=(0, 1, 2, 3, 69),
+    examples="""
+        umbel dead show 01a20ad0-0f39-73a4-9947-ab8671189a37
+        umbel dead show ID --json
+    """,
+)
 @target_options
 @click.argument("id", type=storable)
 @click.pass_obj
 def show(target: Target, /, id: str) -> None:
-    """One dead letter: its call, its error, its trace."""
+    """One dead letter: its call, its error, its trace. Values of arguments that the setting redact names are not shown."""
     with target.opened() as broker:
         found = require(broker, Inspects).find(id)
     if found is None or found.place != Place.DEAD:
         place = f"; it is {found.place} (umbel task show {pasted(id)})" if found else ""
         raise Refused(f"there is no dead letter {id!r}{place}")
-    one = summary(found, target.settings().redact)
+    one = summary(found, target.discretion())
     if target.as_json:
         say_json(one)
         return
@@ -86,7 +111,14 @@ def show(target: Target, /, id: str) -> None:
     say(f"\nTo run it again: umbel dead retry {pasted(one.id)}")
 
 
-@dead.command()
+@dead.command(
+    exits=(0, 1, 2, 3, 69),
+    examples="""
+        umbel dead retry ID ID
+        umbel dead retry --task tasks.sync --reason failed
+        umbel dead retry --all --yes
+    """,
+)
 @target_options
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=storable)
 @_choosing
@@ -94,7 +126,10 @@ def show(target: Target, /, id: str) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def retry(target: Target, /, ids: tuple[str, ...], queue: str | None, task: str | None, reason: str | None, every: bool, yes: bool) -> None:
-    """Run dead letters again, all their counters begun anew."""
+    """Run dead letters again, all their counters begun anew: those with the given IDs, or those that the options choose.
+
+    Which ones is asked once, and read first: one that dies again meanwhile is not met twice. Without ids it asks before it does.
+    """
     with target.opened() as broker:
         chosen, unreadable = _chosen(broker, ids, queue, task, reason, every)
         if not ids and chosen:
@@ -104,7 +139,13 @@ def retry(target: Target, /, ids: tuple[str, ...], queue: str | None, task: str 
     _report(target, "redriven", done, len(chosen) - done, unreadable)
 
 
-@dead.command()
+@dead.command(
+    exits=(0, 1, 2, 3, 69),
+    examples="""
+        umbel dead delete ID
+        umbel dead delete --queue emails --reason failed --yes
+    """,
+)
 @target_options
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=storable)
 @_choosing
@@ -114,7 +155,7 @@ def retry(target: Target, /, ids: tuple[str, ...], queue: str | None, task: str 
 def delete(
     target: Target, /, ids: tuple[str, ...], queue: str | None, task: str | None, reason: str | None, every: bool, yes: bool
 ) -> None:
-    """Delete dead letters for good."""
+    """Delete dead letters for good: those with the given IDs, or those that the options choose. It asks before it does."""
     with target.opened() as broker:
         chosen, unreadable = _chosen(broker, ids, queue, task, reason, every)
         if chosen:

@@ -1,45 +1,104 @@
-"""``umbel doctor``: what is wrong with the store, or will be. The broker looks; this draws."""
+"""``umbel doctor``: what is wrong with the installation, the app, its settings, the store, or will be. The broker looks at its store."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..broker import Broker
 from ..checkup import Examined, Finding, Grade
-from ..errors import AppNotFound, BrokerUnreachable, ReplyLost, StoreUnusable
+from ..errors import AppNotFound, BrokerUnreachable, ConfigError, ReplyLost, StoreUnusable, UmbelError
 from ..facets import Inspects, Place
 from ..loading import find_app
-from .exits import CLEAN, NO
+from .exits import CLEAN, NO, Unanswered
+from .installation import installation
+from .page import Page
+from .roster import Roster
 from .summary import task_of
+from .suspects import queue_findings, settings_findings, task_findings
 from .target import Target, target_options, where
 from .terminal import counted, say, say_json, shown
+
+if TYPE_CHECKING:
+    from ..app import Umbel
 
 _LOOKED_AT = 1_000
 """Waiting messages whose tasks are compared with the app's, at each of two places: enough to see a pattern."""
 _COLOURS = {Grade.OK: "green", Grade.WARN: "yellow", Grade.FAIL: "red"}
 
 
-@click.command()
+@click.command(
+    cls=Page,
+    exits=(0, 1, 2, 3, 69),
+    examples="""
+        umbel doctor
+        umbel -A proj.tasks:app doctor
+        umbel doctor --json | jq '.findings[] | select(.grade != "ok")'
+    """,
+)
 @target_options
 @click.pass_obj
 def doctor(target: Target, /) -> int:
-    """Look at the store: will it lose, delay or refuse tasks? Ends with 0, with 1 if something is wrong, with 69 if nobody answers."""
-    findings = _examine(target)
+    """Look at the installation, the app, its settings and the store: what loses, delays or refuses tasks, now or soon?
+
+    Each finding is ok, warn (it works, and somebody should know) or fail, with what follows from it and what to do. Nothing is
+    changed. Ends with 0, with 1 if something is to be mended, with 69 if the store does not answer.
+    """
+    named = target.app is not None
+    app, unread = _app(target, named)
+    findings = [*installation(target.settings()), unread or _imported(target, app), *settings_findings(target.settings())]
+    if app is not None:
+        findings += task_findings(app)
+    of_store, silence = _store(target, app)
+    findings += of_store
     if target.as_json:
         say_json({"app": target.settings().name, "broker": where(target.settings()), "findings": findings})
     else:
         _draw(target, findings)
+    if silence is not None:
+        raise silence
     return NO if any(one.grade is Grade.FAIL for one in findings) else CLEAN
 
 
-def _examine(target: Target) -> list[Finding]:
+def _app(target: Target, named: bool) -> tuple[Umbel | None, Finding | None]:
+    """The app; or what is to be said of one that is not there, or cannot be read. One that was named must be read."""
+    try:
+        target.app = target.app or find_app()
+        return target.load(discover=True), None
+    except AppNotFound as exc:
+        if named:
+            raise
+        if target.app is None:
+            return None, Finding("app", Grade.OK, "not looked at: no app here (-A names one)")
+        said = str(exc).splitlines()[0]
+        target.app = None  # the settings from outside of it are looked at all the same
+        return None, Finding(
+            "app", Grade.FAIL, f"the app cannot be read: {said}", "workers here do not start", "umbel worker tells it whole"
+        )
+
+
+def _imported(target: Target, app: Umbel | None) -> Finding:
+    if app is None or not app.tasks:
+        means = "a worker would have nothing to run"
+        return Finding(
+            "app", Grade.WARN, f"{target.app} declares no tasks", means, "include= or autodiscover_tasks() imports their modules"
+        )
+    return Finding("app", Grade.OK, f"{target.app} imports, with {counted(len(app.tasks), 'task')}")
+
+
+def _store(target: Target, app: Umbel | None) -> tuple[list[Finding], UmbelError | None]:
+    """What the store finds of itself, and what it has to do with the app; and the error, if it does not answer."""
     try:
         with target.opened() as broker:
-            return [*_checkup(broker), *_tasks(target, broker)]
-    except StoreUnusable as exc:
-        return [Finding("store", Grade.FAIL, str(exc), "nothing runs until this is mended")]
+            found = _checkup(broker)
+            if app is not None:
+                found += [*queue_findings(app, Roster.of(broker, broker.ping())), *_tasks(app, broker)]
+            return found, None
+    except (BrokerUnreachable, Unanswered) as exc:
+        return [Finding("store", Grade.FAIL, str(exc), "nothing is stored, and nothing runs")], exc
+    except (StoreUnusable, ConfigError) as exc:
+        return [Finding("store", Grade.FAIL, str(exc), "nothing runs until this is mended")], None
 
 
 def _checkup(broker: Broker) -> list[Finding]:
@@ -51,19 +110,8 @@ def _checkup(broker: Broker) -> list[Finding]:
         raise BrokerUnreachable(str(exc)) from exc
 
 
-def _tasks(target: Target, broker: Broker) -> list[Finding]:
-    """Do messages wait that the app has no task for? Nothing where there is no app, or the broker cannot show messages."""
-    named = target.app is not None
-    try:
-        target.app = target.app or find_app()
-        app = target.load(discover=True)
-    except AppNotFound as exc:
-        if named:
-            raise
-        if target.app is None:
-            return [Finding("tasks", Grade.OK, "not looked at: no app here (-A names one)")]
-        said = str(exc).splitlines()[0]
-        return [Finding("tasks", Grade.WARN, f"the app cannot be read: {said}", "workers here do not start", "umbel worker tells it whole")]
+def _tasks(app: Umbel, broker: Broker) -> list[Finding]:
+    """Do messages wait that the app has no task for?"""
     if not isinstance(broker, Inspects):
         return [Finding("tasks", Grade.OK, f"not looked at: the {broker.capabilities.name} broker of this version shows no messages")]
     waiting = [one for place in (Place.READY, Place.SCHEDULED) for one in broker.browse(None, place, _LOOKED_AT).messages]

@@ -11,25 +11,29 @@ import click
 
 from ..errors import UmbelError
 from .exits import CLEAN, INTERRUPTED, NO, code_of, tell
+from .page import Pages
 from .target import target_options
 
 COMMANDS = {
     "worker": "Run tasks.",
+    "up": "For development: a worker that reloads, in one terminal.",
+    "shell": "Python with the app, its tasks and its broker.",
     "call": "Send one call.",
     "status": "How it stands: queues, workers, what is wrong.",
     "queues": "List, peek into, purge, pause and resume queues.",
     "dead": "List, show, retry and delete dead letters.",
     "task": "One task: why is it not running? Cancel it.",
-    "doctor": "Will the store lose, delay or refuse tasks?",
+    "doctor": "What loses, delays or refuses tasks, now or soon?",
     "signatures": "All tasks with their parameters; what a new release breaks.",
     "config": "Each setting, and where it came from.",
+    "completion": "Let the shell complete commands, tasks, queues.",
     "demo": "20,000 e-mails, a killed worker, and nothing lost.",
 }
 """Each stands in a module of its own here, as an object of the same name."""
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Pages):
     """Knows its commands by name and one line; loads one when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -68,11 +72,29 @@ class LazyGroup(click.Group):
         sys.exit(code if isinstance(code, int) else CLEAN)
 
 
-@click.group(cls=LazyGroup, context_settings=SETTINGS, no_args_is_help=False, invoke_without_command=True)
+@click.group(
+    cls=LazyGroup,
+    context_settings=SETTINGS,
+    no_args_is_help=False,
+    invoke_without_command=True,
+    exits=(0, 1, 2, 3, 69, 75, 130),
+    examples="""
+        umbel up                              # develop: a worker that reloads
+        umbel worker -c 4                     # run tasks
+        umbel call tasks.add '[1, 2]' --wait 10
+        umbel status                          # how it stands
+        umbel task show ID                    # why is my task not running?
+        umbel doctor                          # is everything well?
+    """,
+)
 @target_options
 @click.version_option(package_name="umbel", prog_name="umbel")
 @click.pass_context
 def umbel(context: click.Context) -> None:
-    """Background tasks. The app is found by itself (tasks.py, app.py …) or named: umbel -A proj.tasks:app COMMAND."""
+    """Background tasks: run them, send them, look after them.
+
+    The app is found by itself (tasks.py, app.py … in this folder, or [tool.umbel] app), or named: umbel -A proj.tasks:app
+    COMMAND. The options below may stand before or after the command's name. umbel COMMAND --help tells of each.
+    """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -11,8 +11,10 @@ from ..errors import ArgumentError, ConfigError
 from ..facets import Inspects, Listed, Place, Serves, require
 from ..message import check_name
 from ..release import base_of
+from .completing import queue_names
 from .consent import agree
 from .exits import Refused
+from .page import Pages
 from .progress import pieces
 from .roster import Roster
 from .status import queue_json, queue_table
@@ -21,7 +23,16 @@ from .target import Target, storable, target_options
 from .terminal import age, counted, note, say, say_json, shown, table
 
 
-@click.group(invoke_without_command=True)
+@click.group(
+    cls=Pages,
+    exits=(0, 1, 2, 3, 69),
+    invoke_without_command=True,
+    examples="""
+        umbel queues
+        umbel queues peek emails
+        umbel queues pause emails
+    """,
+)
 @target_options
 @click.pass_context
 def queues(context: click.Context) -> None:
@@ -30,7 +41,13 @@ def queues(context: click.Context) -> None:
         context.invoke(list_)
 
 
-@queues.command("list")
+@queues.command(
+    "list",
+    examples="""
+        umbel queues list
+        umbel queues list --json | jq '.[] | select(.ready > 1000) | .queue'
+    """,
+)
 @target_options
 @click.pass_obj
 def list_(target: Target, /) -> None:
@@ -44,22 +61,32 @@ def list_(target: Target, /) -> None:
         queue_table(found, roster)
 
 
-@queues.command()
+@queues.command(
+    exits=(0, 1, 2, 3, 69),
+    examples="""
+        umbel queues peek emails
+        umbel queues peek emails --scheduled -n 50
+        umbel queues peek emails --running
+    """,
+)
 @target_options
-@click.argument("queue", type=storable)
+@click.argument("queue", type=storable, shell_complete=queue_names)
 @click.option("-n", "--limit", default=10, type=click.IntRange(1, 1000), metavar="N", help="Messages to show.  [default: 10]")
 @click.option("--scheduled", "place", flag_value="scheduled", help="Those that are not due yet.")
 @click.option("--running", "place", flag_value="leased", help="Those in the hands of workers.")
 @click.pass_obj
 def peek(target: Target, /, queue: str, limit: int, place: str | None) -> None:
-    """The next messages of a queue, in the order in which they will run. Nothing is taken."""
+    """The next messages of a queue, in the order in which they will run. Nothing is taken.
+
+    Values of arguments that the setting redact names are not shown.
+    """
     at = Place(place or "ready")
     with target.opened() as broker:
         now, page = broker.ping(), require(broker, Inspects).browse(queue, at, limit)
         if not page.messages:
             _check_there(broker, [queue])
-    redact = target.settings().redact
-    found = [summary(one, redact) for one in page.messages]
+    discretion = target.discretion()
+    found = [summary(one, discretion) for one in page.messages]
     if target.as_json:
         say_json(found)
         return
@@ -81,13 +108,19 @@ def _peek_table(found: list[Summary], listed: list[Listed], at: Place, now: int)
     table(("ID", "TRY", third, "TASK"), rows, give=3, right=(1,), under=["" if one.call() == "()" else one.call() for one in found])
 
 
-@queues.command()
+@queues.command(
+    exits=(0, 1, 2, 3, 69),
+    examples="""
+        umbel queues purge emails
+        umbel queues purge emails reports --yes
+    """,
+)
 @target_options
-@click.argument("names", metavar="QUEUE...", nargs=-1, type=storable, required=True)
+@click.argument("names", metavar="QUEUE...", nargs=-1, type=storable, shell_complete=queue_names, required=True)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def purge(target: Target, /, names: tuple[str, ...], yes: bool) -> None:
-    """Remove all that waits in queues, ready or scheduled. What runs goes on; dead letters stay."""
+    """Remove all that waits in queues, ready or scheduled, for good. What runs goes on; dead letters stay. It asks before it does."""
     with target.opened() as broker:
         _check_there(broker, names)
         waiting = {one.queue: one.ready + one.scheduled for one in broker.stats()}
@@ -103,21 +136,30 @@ def purge(target: Target, /, names: tuple[str, ...], yes: bool) -> None:
             say(f"{shown(name)}: {counted(count, 'message')} removed")
 
 
-@queues.command()
+@queues.command(
+    examples="""
+        umbel queues pause emails
+        umbel queues pause emails reports
+    """,
+)
 @target_options
-@click.argument("names", metavar="QUEUE...", nargs=-1, type=storable, required=True)
+@click.argument("names", metavar="QUEUE...", nargs=-1, type=storable, shell_complete=queue_names, required=True)
 @click.pass_obj
 def pause(target: Target, /, names: tuple[str, ...]) -> None:
-    """Let nothing more be taken from queues; calls are still accepted. Stays over restarts."""
+    """Let nothing more be taken from queues; calls are still accepted, and what runs goes on. A pause stays over restarts."""
     _steer(target, names, pausing=True)
 
 
-@queues.command()
+@queues.command(
+    examples="""
+        umbel queues resume emails
+    """,
+)
 @target_options
-@click.argument("names", metavar="QUEUE...", nargs=-1, type=storable, required=True)
+@click.argument("names", metavar="QUEUE...", nargs=-1, type=storable, shell_complete=queue_names, required=True)
 @click.pass_obj
 def resume(target: Target, /, names: tuple[str, ...]) -> None:
-    """End a pause."""
+    """End a pause: what waits is taken again."""
     _steer(target, names, pausing=False)
 
 

@@ -7,17 +7,29 @@ from typing import Any
 import click
 
 from ..broker import QueueStats
+from .page import Page
 from .roster import Roster, Seen
 from .target import Target, target_options, where
 from .terminal import age, counted, note, pasted, say, say_json, shown, table
 from .why import nobody_serves
 
 
-@click.command()
+@click.command(
+    cls=Page,
+    examples="""
+        umbel status
+        umbel status --json | jq .wrong       # empty where nothing is wrong
+        watch umbel status
+    """,
+)
 @target_options
 @click.pass_obj
 def status(target: Target, /) -> None:
-    """Queues, workers, and why tasks wait."""
+    """Queues, workers, and why tasks wait, on one screen.
+
+    OLDEST is for how long the first message that is ready has waited; a line with ! is something to look after. It ends
+    with 0 whatever it finds: scripts ask for --json, and look at "wrong".
+    """
     with target.opened() as broker:
         now, queues = broker.ping(), broker.stats()
         roster = Roster.of(broker, now)

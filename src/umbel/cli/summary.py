@@ -1,9 +1,9 @@
-"""A message as an operator reads it: which task, with what, how often tried. Names of ``redact`` are never shown."""
+"""A message as an operator reads it: which task, with what, how often tried. What ``redact`` names is never shown."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,9 +13,38 @@ from ..errors import WireError
 from ..facets import Listed, Place
 from ..failure import Failure, decode_failure
 from ..message import Body, decode_body
+from ..redaction import HIDDEN, Redaction, decoded
+from ..shape import Shape
 from .terminal import clipped, moment
 
-HIDDEN = "***"
+
+class Discretion(msgspec.Struct, frozen=True):
+    """What is hidden, and by which parameters positional arguments are known."""
+
+    redaction: Redaction
+    shape_of: Callable[[str], Shape | None]
+    """Of the task with this name; None where nobody here knows it."""
+
+    def text(self, text: str, body: Body | None) -> str:
+        """Words about a call, without its hidden values."""
+        if not self.redaction or body is None:
+            return text
+        return self.redaction.secrets(None, None, self.shape_of(body.t), body).hidden_in(text)
+
+    def json(self, data: bytes) -> str:
+        """A result or progress as it is kept, for showing."""
+        if not self.redaction or not data:
+            return data.decode("utf-8", "replace")
+        try:
+            return json.dumps(self.redaction.value(msgspec.json.decode(data)), ensure_ascii=False)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return data.decode("utf-8", "replace")
+
+    def failure(self, failure: Failure | None, body: Body | None) -> Failure | None:
+        """An error, without the hidden values of its call: it may be older than the setting."""
+        if failure is None or not self.redaction:
+            return failure
+        return Failure(failure.type, self.text(failure.message, body), self.text(failure.traceback, body), failure.at)
 
 
 class Summary(msgspec.Struct, omit_defaults=True):
@@ -59,18 +88,19 @@ class Summary(msgspec.Struct, omit_defaults=True):
         return f"{self.reason}: {said}" if said else self.reason
 
 
-def summary(listed: Listed, redact: Collection[str] = ()) -> Summary:
+def summary(listed: Listed, discretion: Discretion) -> Summary:
     """Read a message for showing. Never raises, whatever the bytes are."""
     e = listed.envelope
-    task, body = _body(e)
+    task, body = body_of(e)
+    redaction = discretion.redaction
     return Summary(
         id=e.id,
         task=task,
         queue=e.queue,
         place=listed.place,
-        args=_args(body, redact),
-        kwargs=_redacted(_json(body.k), redact) if body else None,
-        headers=_redacted(body.h, redact) if body else None,
+        args=redaction.args(decoded(body.a), discretion.shape_of(task)) if body else None,
+        kwargs=redaction.value(decoded(body.k)) if body else None,
+        headers=redaction.value(body.h) if body else None,
         priority=e.priority,
         attempt=e.attempt,
         delivery=e.delivery,
@@ -84,7 +114,7 @@ def summary(listed: Listed, redact: Collection[str] = ()) -> Summary:
         holder=listed.holder or "",
         died=_moment(listed.died),
         reason=listed.reason,
-        error=decode_failure(listed.error) if listed.error else None,
+        error=discretion.failure(decode_failure(listed.error) if listed.error else None, body),
         cancelled=bool(e.flags & CANCELLED),
         alone=bool(e.flags & HANDED_ALONE),
     )
@@ -92,10 +122,11 @@ def summary(listed: Listed, redact: Collection[str] = ()) -> Summary:
 
 def task_of(envelope: Envelope) -> str:
     """The task's name, or what stands there instead."""
-    return _body(envelope)[0]
+    return body_of(envelope)[0]
 
 
-def _body(envelope: Envelope) -> tuple[str, Body | None]:
+def body_of(envelope: Envelope) -> tuple[str, Body | None]:
+    """The task's name and the call, or what stands instead of a name and None."""
     if not envelope.id:
         return "(unreadable)", None
     try:
@@ -103,30 +134,6 @@ def _body(envelope: Envelope) -> tuple[str, Body | None]:
     except WireError:
         return "(not a call)", None
     return body.t, body
-
-
-def _args(body: Body | None, redact: Collection[str]) -> Any:
-    """Positional arguments have no names on the wire: where some names are to be hidden, all of these are."""
-    if body is None:
-        return None
-    args = _json(body.a)
-    return [HIDDEN] * len(args) if redact and isinstance(args, list) else _redacted(args, redact)
-
-
-def _redacted(value: Any, redact: Collection[str]) -> Any:
-    if isinstance(value, dict):
-        return {key: HIDDEN if key in redact else _redacted(inner, redact) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_redacted(inner, redact) for inner in value]
-    return value
-
-
-def _json(raw: msgspec.Raw) -> Any:
-    data = bytes(raw)
-    try:
-        return msgspec.json.decode(data) if data else None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return data.decode("utf-8", "replace")
 
 
 def _text(value: Any) -> str:

@@ -21,6 +21,7 @@ from .terminal import note
 if TYPE_CHECKING:
     from ..app import Umbel
     from ..settings import Settings
+    from .summary import Discretion
 
 C = TypeVar("C", bound=Callable[..., Any])
 _NAMELESS = ("sqlite", "memory")
@@ -67,6 +68,34 @@ class Target(msgspec.Struct):
         settings: Settings = self.config.settings
         return settings
 
+    def discretion(self) -> Discretion:
+        """What is not to be shown, and by which parameters it is known. The app is imported if it is found: its code may be
+        what names secrets."""
+        from ..redaction import EVERY, Redaction
+        from .summary import Discretion
+
+        names = set(self.settings().redact)
+        said_outside = self.config.origin("redact") != "default"
+        app, why = self._discreet_app()
+        if why and not said_outside:
+            names.add(EVERY)
+            note(f"arguments are not shown: the app, which may name secrets, cannot be read: {why}")
+        if app and not said_outside:
+            names.update(app.settings.redact)
+        tasks = {known: task for task in app.tasks.values() for known in (task.name, *task.options.aliases)} if app and names else {}
+        return Discretion(Redaction(names), lambda name: tasks[name].signature.shape if name in tasks else None)
+
+    def _discreet_app(self) -> tuple[Umbel | None, str]:
+        """The app, None where there is none; and why one that is there cannot be read."""
+        try:
+            self.app = self.app or find_app()
+        except AppNotFound:
+            return None, ""
+        try:
+            return self.load(discover=True), ""
+        except AppNotFound as exc:
+            return None, str(exc).splitlines()[0]
+
     def _configured(self) -> Config:
         config = Config()
         config.override(**self.command_line())
@@ -97,7 +126,7 @@ class Target(msgspec.Struct):
 
         settings = self.settings()
         self.tell_default(self.config)
-        _check_file(settings.broker)
+        check_file(settings.broker)
         broker = make_broker(settings.broker, broker_settings(settings))
         broker.open()
         try:
@@ -111,7 +140,7 @@ class Target(msgspec.Struct):
             note(f"database {config.settings.broker.partition(':///')[2]}")
 
 
-def _check_file(address: str) -> None:
+def check_file(address: str) -> None:
     """Never make an empty database by looking at it."""
     scheme, _, rest = address.partition(":///")
     file = Path(rest.partition("?")[0])
@@ -141,9 +170,22 @@ def target_options(command: C) -> C:
     """Give a command ``-A``, ``--broker``, ``--app-name`` and ``--json``."""
     options = (
         click.option("--json", "as_json", is_flag=True, help="Answer in JSON.", expose_value=False, callback=_put),
-        click.option("--app-name", metavar="NAME", help="The app's name in a shared store.", expose_value=False, callback=_put),
-        click.option("-b", "--broker", metavar="URL", help="The broker's address.", expose_value=False, callback=_put),
-        click.option("-A", "--app", metavar="MODULE[:APP]", help="Where the app is.", expose_value=False, callback=_put),
+        click.option(
+            "--app-name",
+            metavar="NAME",
+            help="The app's name in a shared store.  [default: the setting name]",
+            expose_value=False,
+            callback=_put,
+        ),
+        click.option(
+            "-b",
+            "--broker",
+            metavar="URL",
+            help="The broker's address: redis://host:6379/0, sqlite:///file.db.  [default: the setting]",
+            expose_value=False,
+            callback=_put,
+        ),
+        click.option("-A", "--app", metavar="MODULE[:APP]", help="Where the app is.  [default: found]", expose_value=False, callback=_put),
     )
     for option in options:
         command = option(command)

@@ -9,43 +9,79 @@ import click
 from ..broker import Broker
 from ..errors import NotSupported, ResultUnreadable
 from ..facets import Cancelled, Inspects, Listed, Record, Remembers, require
-from ..failure import decode_failure, decode_result
+from ..failure import Failure, decode_failure, decode_result
+from ..message import Body
 from .exits import NO, Refused
+from .page import Pages
 from .roster import Roster
-from .summary import Summary, summary
+from .summary import Discretion, Summary, body_of, summary
 from .target import Target, storable, target_options
 from .terminal import counted, facts, moment, pasted, say, say_json, shown
 from .why import why
 
 
-@click.group(no_args_is_help=False)
+@click.group(
+    cls=Pages,
+    exits=(0, 1, 2, 3, 69),
+    no_args_is_help=False,
+    examples="""
+        umbel task show ID
+        umbel task cancel ID
+    """,
+)
 @target_options
 def task() -> None:
     """One task: where it stands, why it is not running; cancel it."""
 
 
-@task.command()
+@task.command(
+    exits=(0, 1, 2, 3, 69),
+    examples="""
+        umbel task show 01a20ad0-0f39-73a4-9947-ab8671189a37
+        umbel task show ID --json | jq .why
+    """,
+)
 @target_options
 @click.argument("id", type=storable)
 @click.pass_obj
 def show(target: Target, /, id: str) -> None:
-    """Where a task stands, and why it is not running."""
+    """Where a task stands, and why it is not running: a paused queue, no worker that serves it or knows it, not due yet …
+
+    Values of arguments that the setting redact names are not shown.
+    """
     with target.opened() as broker:
         if not isinstance(broker, Inspects | Remembers):
             raise NotSupported(f"the {broker.capabilities.name} broker of this version cannot find single tasks; try umbel status")
         found, record = _find(broker, id)
         now = broker.ping()
         said = why(broker, found, record, Roster.of(broker, now), now)
-    one = summary(found, target.settings().redact) if found else None
+    discretion = target.discretion()
+    one = summary(found, discretion) if found else None
+    failure = _failure(record, discretion, body_of(found.envelope)[1] if found else None)
     if target.as_json:
-        say_json({"id": id, "known": bool(found or record), "why": said, "message": one, "record": _record_json(record)})
+        kept = _record_json(record, failure, discretion) if record else None
+        say_json({"id": id, "known": bool(found or record), "why": said, "message": one, "record": kept})
     else:
-        _print(id, one, record, said)
+        if one is not None:
+            show_summary(one, trace=False)
+        else:
+            facts([("id", id)])
+        if record is not None:
+            _print_record(record, failure, discretion)
+        say()
+        for line in said:
+            say(f"→ {shown(line)}")
     if not found and not record:
         raise click.exceptions.Exit(NO)
 
 
-@task.command()
+@task.command(
+    exits=(0, 1, 2, 3, 69),
+    examples="""
+        umbel task cancel ID
+        umbel task cancel ID --terminate     # end it though it runs
+    """,
+)
 @target_options
 @click.argument("id", type=storable)
 @click.option("--terminate", is_flag=True, help="Also end it if it runs.")
@@ -70,16 +106,9 @@ def _find(broker: Broker, id: str) -> tuple[Listed | None, Record | None]:
     return found, record
 
 
-def _print(id: str, one: Summary | None, record: Record | None, said: list[str]) -> None:
-    if one is not None:
-        show_summary(one, trace=False)
-    else:
-        facts([("id", id)])
-    if record is not None:
-        _print_record(record)
-    say()
-    for line in said:
-        say(f"→ {shown(line)}")
+def _failure(record: Record | None, discretion: Discretion, body: Body | None) -> Failure | None:
+    """The record's error. Where the message is gone, what a worker did not hide when it was written is not known any more."""
+    return discretion.failure(decode_failure(record.error), body) if record and record.error else None
 
 
 def show_summary(one: Summary, trace: bool = True) -> None:
@@ -114,34 +143,31 @@ def _losses(one: Summary) -> str:
     return said + (f", lost with its worker {counted(one.losses, 'time')}" if one.losses else "")
 
 
-def _print_record(record: Record) -> None:
-    failure = decode_failure(record.error) if record.error else None
+def _print_record(record: Record, failure: Failure | None, discretion: Discretion) -> None:
     facts(
         [
             ("state", f"{record.state}, attempt {record.attempt}"),
             ("started", moment(record.started) if record.started else ""),
             ("finished", moment(record.finished) if record.finished else ""),
-            ("progress", record.progress.decode("utf-8", "replace")),
-            ("result", record.result.decode("utf-8", "replace") if record.result else ""),
+            ("progress", discretion.json(record.progress)),
+            ("result", discretion.json(record.result or b"")),
             ("failure", f"{failure.type}: {failure.message}" if failure else ""),
         ]
     )
 
 
-def _record_json(record: Record | None) -> dict[str, Any] | None:
-    if record is None:
-        return None
+def _record_json(record: Record, failure: Failure | None, discretion: Discretion) -> dict[str, Any]:
     try:
-        result = decode_result(record.result)
+        result = discretion.redaction.value(decode_result(record.result))
     except ResultUnreadable as exc:
         result = f"({exc})"
     return {
         "state": record.state,
         "queue": record.queue,
         "attempt": record.attempt,
-        "progress": record.progress.decode("utf-8", "replace"),
+        "progress": discretion.json(record.progress),
         "result": result,
-        "error": decode_failure(record.error) if record.error else None,
+        "error": failure,
         "reason": record.reason,
         "enqueued": record.enqueued,
         "started": record.started,

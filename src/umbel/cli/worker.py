@@ -12,9 +12,23 @@ from ..errors import ArgumentError, ConfigError
 from ..message import check_name
 from ..settings import accept
 from ..worker.options import WorkerOptions
+from .completing import queue_names
+from .page import Page
+from .reload import folders, reload_options
 from .target import Target, target_options
 from .terminal import note
 
+WORKER_DEFAULTS: dict[str, Any] = {
+    "processes": None,
+    "strict": False,
+    "name": "",
+    "logfile": None,
+    "pidfile": None,
+    "time_limit": None,
+    "soft_time_limit": None,
+    "fail_fast": False,
+}
+"""What a command says that runs a worker and has no such options."""
 LEVELS = ("debug", "info", "warning", "error", "critical")
 BESIDE = {"threads": 10, "asyncio": 100}
 """Tasks at once in a process, where nothing is said: threads cost memory and take turns at one interpreter; coroutines mostly wait."""
@@ -34,7 +48,17 @@ NOT_NEEDED = {
 }
 
 
-@click.command()
+@click.command(
+    cls=Page,
+    exits=(0, 2, 3, 69, 75),
+    examples="""
+        umbel worker
+        umbel -A proj worker -l info
+        umbel worker -A proj.tasks:app -c 4 -Q emails,default
+        umbel worker --reload                       # for development; umbel up says more
+        kill -TERM $(cat umbel.pid)                 # of one with --pidfile umbel.pid: drain, and end
+    """,
+)
 @target_options
 @click.option(
     "-c",
@@ -45,7 +69,14 @@ NOT_NEEDED = {
 )
 @click.option("-P", "--pool", default="prefork", metavar="POOL", help="prefork, threads or asyncio.  [default: prefork]")
 @click.option("--processes", type=click.IntRange(1, MOST_CHILDREN), metavar="M", help="Processes of threads and asyncio.  [default: 1]")
-@click.option("-Q", "--queues", default="", metavar="A,B", help="Queues to serve.  [default: all that the app's tasks declare]")
+@click.option(
+    "-Q",
+    "--queues",
+    default="",
+    metavar="A,B",
+    shell_complete=queue_names,
+    help="Queues to serve.  [default: all that the app's tasks declare]",
+)
 @click.option("--strict", is_flag=True, help="Empty the queues in the order given, instead of taking turns.")
 @click.option("-n", "--hostname", "name", default="", metavar="NAME", help="The worker's name; %h is the host.")
 @click.option(
@@ -67,6 +98,7 @@ NOT_NEEDED = {
     help="What a child may have, 200MB or 1.5GiB; a plain number is KiB; none.  [default: 80 % of the memory there is, shared]",
 )
 @click.option("--fail-fast", is_flag=True, help="End with 69 when the broker is out of reach at the start, instead of waiting.")
+@reload_options
 @click.option("-B", "--beat", is_flag=True, hidden=True)
 @click.option("-E", "--task-events", is_flag=True, hidden=True)
 @click.option("-O", "--optimization", hidden=True)
@@ -79,14 +111,11 @@ NOT_NEEDED = {
 def worker(target: Target, /, **given: Any) -> int:
     """Run tasks until TERM or INT: what runs may finish, the rest is given back.
 
-    \b
-    umbel -A proj worker -l info
-    umbel worker -A proj.tasks:app -c 4 -Q emails,default
-
-    Second INT, or QUIT: end now. HUP: new children. TSTP: begin nothing more. USR1: print all stacks.
+    Signals: TERM and INT drain, for shutdown_timeout (25 s) at most; a second INT, or QUIT, ends it now and gives back what
+    ran. HUP: new children with freshly imported code. TSTP: begin nothing more. USR1: print what runs, and all stacks.
     """
     _refuse(given)
-    _check_pool(given)
+    check_pool(given)
     for key, words in NOT_NEEDED.items():
         if given[key]:
             note(words)
@@ -115,9 +144,11 @@ def options_of(target: Target, given: dict[str, Any]) -> WorkerOptions:
         name=_name(given["name"]),
         loglevel=given["loglevel"].lower(),
         logfile=_writable("--logfile", given["logfile"]),
-        log_json=True if target.as_json else None,
+        log_json=True if target.as_json else False if given.get("plain") else None,
         pidfile=_writable("--pidfile", given["pidfile"]),
         fail_fast=given["fail_fast"],
+        reload=folders(given["reload_dirs"]) if given["reload"] or given["reload_dirs"] else (),
+        reload_include=("*.py", *given["reload_include"]),
         settings=settings,
     )
 
@@ -138,7 +169,8 @@ def _refuse(given: dict[str, Any]) -> None:
             raise ConfigError(f"{words} is not in this version")
 
 
-def _check_pool(given: dict[str, Any]) -> None:
+def check_pool(given: dict[str, Any]) -> None:
+    """Refuse a pool that there is not, and numbers that do not fit it."""
     pool = given["pool"]
     if pool not in ("prefork", *BESIDE):
         raise ConfigError(f"-P {pool}: there is no such pool; there are prefork, threads and asyncio{_ELSEWHERE.get(pool, '')}")

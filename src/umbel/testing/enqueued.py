@@ -14,6 +14,7 @@ from ..config import unknown_name
 from ..envelope import Envelope
 from ..errors import WireError
 from ..message import HEADER_ETA, RESERVED, Body, decode_body
+from ..redaction import Redaction
 
 if TYPE_CHECKING:
     from ..task import Task
@@ -22,7 +23,6 @@ OPTIONS = tuple(name for name in CALL_OPTIONS if name != "track")
 """What an assertion may say beside the arguments."""
 _SHOWN = 10
 """Calls that a failure lists; more are counted."""
-_HIDDEN = "***"
 _LEEWAY = 0.5
 """Seconds by which two spans may differ that were told from two looks at a clock that goes on."""
 _MISSING = object()
@@ -47,6 +47,7 @@ class Enqueued:
         """The time before which it will not run; of a countdown too."""
         self.expires: datetime | None = to_datetime(envelope.expires) if envelope.expires else None
         self._signature = task.signature if task is not None else CallSignature(None, name=body.t)
+        self._redact: tuple[str, ...] = task.app.settings.redact if task is not None else ()
         self._parameters = _defaults(task)
         self.args, self.kwargs = self._decoded(body)
 
@@ -83,15 +84,13 @@ class Enqueued:
 
     def shown(self, redact: Iterable[str] = ()) -> str:
         """As a call reads: ``send_email(7, urgent=True)  queue='emails' countdown=60``. Named arguments are hidden by ``redact``."""
-        hidden = set(redact)
-        parts = [_HIDDEN if self._signature.shape.name_of(i) in hidden else repr(value) for i, value in enumerate(self.args)]
-        parts += [f"{name}={_HIDDEN if name in hidden else repr(value)}" for name, value in self.kwargs.items()]
+        call = Redaction(redact).call_text(self.args, self.kwargs, self._signature.shape)
         told = {"queue": self.queue, "countdown": self.countdown, "eta": None if self.countdown else self.eta, "expires": self.expires}
         words = [f"{name}={_plain(value)}" for name, value in told.items() if value is not None]
-        return f"{self.task}({', '.join(parts)})  {' '.join(words)}"
+        return f"{self.task}({call})  {' '.join(words)}"
 
     def __repr__(self) -> str:
-        return f"<Enqueued {self.shown()}>"
+        return f"<Enqueued {self.shown(self._redact)}>"
 
 
 class Wanted:

@@ -61,6 +61,7 @@ def print_banner(options: WorkerOptions, catalog: Catalog, worker: str) -> None:
         f"  broker   {masked(catalog.broker)}",
         f"  queues   {', '.join(catalog.queues)}",
         f"  children {options.children} ({options.pool}" + (f", {options.concurrency} tasks each)" if options.beside else ")"),
+        *([f"  watches  {', '.join(options.reload)} ({', '.join(options.reload_include)})"] if options.reload else []),
         "  tasks    " + ("\n           ".join(shown) or "none"),
         "",
     ]

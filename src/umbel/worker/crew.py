@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Iterable, Mapping
@@ -83,6 +84,8 @@ class Member:
     """The clerk was asked to give back what is owed, or to retire it, and has not answered yet."""
     last: Running | None = None
     """Its last words, once it is dead."""
+    until: float = math.inf
+    """Until when it may run what it runs (monotonic); then it is interrupted, and a little later killed."""
     ended: float = 0.0
     """When it was found dead (monotonic)."""
     status: int | None = None

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -23,7 +23,9 @@ from ..message import Body, decode_body
 from ..middleware import run_through
 from ..outcome import Dead, Done, Dropped, Outcome, Released, Retry
 from ..policy import after_failure, milliseconds
+from ..redaction import Redaction
 from ..request import Request, current
+from .logs import LINES
 
 if TYPE_CHECKING:
     from ..app import Umbel
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 PARK_FIRST, PARK_LAST = 5_000, 60_000
 """Ms for which a message waits that this release cannot run: soon at first, since a deploy takes seconds."""
+
+Hide = Callable[[str], str]
+"""Takes out of a text what must not be shown; ``str`` where that is nothing."""
 
 log = logging.getLogger("umbel.task")
 
@@ -74,6 +79,7 @@ class Executor:
         self._soft = soft
         self._now = now
         self._report = report
+        self._redaction = Redaction(app.settings.redact)
         self._grace = round(app.settings.deploy_grace * 1000)
         self._middleware = app.middleware
         self.forked = False
@@ -96,9 +102,18 @@ class Executor:
             return Dropped("expired")
         return Prepared(delivery, task, body)
 
-    def _refuse(self, envelope: Envelope, name: str, reason: str, exc: BaseException) -> Dead:
-        log.error("%s[%s] set aside (%s): %s", name, envelope.id, reason, exc)
-        return Dead(reason, encode_failure(exc))
+    def _refuse(self, envelope: Envelope, name: str, reason: str, exc: BaseException, hide: Hide = str) -> Dead:
+        log.error("%s[%s] set aside (%s): %s", name, envelope.id, reason, hide(str(exc)))
+        return Dead(reason, encode_failure(exc, hide))
+
+    def _hiding(self, task: Task[..., Any], body: Body, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Hide:
+        """What takes the values that ``redact`` names out of a text."""
+        if not self._redaction:
+            return str
+        try:
+            return self._redaction.secrets(args, kwargs or {}, task.signature.shape, body).hidden_in
+        except Exception:  # what a foreign object does when it is looked at: then nothing of the text is shown
+            return lambda _: "(not shown: what is to be hidden cannot be found out)"
 
     def _park(self, envelope: Envelope, name: str, reason: str, why: str) -> Outcome:
         waited = self._now() - envelope.parked if envelope.parked else 0
@@ -160,7 +175,7 @@ class Executor:
         except MemoryError:
             raise
         except Exception as exc:  # also whatever the user's own types raise: a call that cannot be made harms nobody else
-            return self._refuse(envelope, task.name, "bad_arguments", exc)
+            return self._refuse(envelope, task.name, "bad_arguments", exc, self._hiding(task, body))
         request = Request(task, envelope, body, args, kwargs)
         request._report = lambda data: self._report(delivery, data)
         return request
@@ -193,22 +208,23 @@ class Executor:
         return Done(encode_result(value, self._app.settings.max_result))
 
     def _ended_by(self, task: Task[..., Any], request: Request, exc: BaseException) -> Outcome:
+        hide = self._hiding(task, request.body, request.args, request.kwargs)
         try:
-            return self._failed(task, request, exc)
+            return self._failed(task, request, exc, hide)
         except Exception as broken:  # a wait that is no number, a comparison that fails: the task's fault, and not the child's end
-            log.exception("%s[%s] failed: what it raised cannot be understood", task.name, request.id)
-            return Dead("failed", encode_failure(broken))
+            tell_failure(f"{task.name}[{request.id}] failed: what it raised cannot be understood", broken, hide)
+            return Dead("failed", encode_failure(broken, hide))
 
-    def _failed(self, task: Task[..., Any], request: Request, exc: BaseException) -> Outcome:
+    def _failed(self, task: Task[..., Any], request: Request, exc: BaseException, hide: Hide) -> Outcome:
         if isinstance(exc, TaskInterrupted):
             return Released(0, "shutdown")
         if isinstance(exc, Snooze):
             return Released(max(1, milliseconds(exc.seconds)), "snoozed")
         if isinstance(exc, Discard):
-            return Dropped("discarded", encode_failure(exc))
+            return Dropped("discarded", encode_failure(exc, hide))
         verdict = after_failure(task.options.retry_or_default, exc, request.envelope.attempt, throws=task.options.throws)
         cause = (exc.exc or exc) if isinstance(exc, RetryLater) else exc
-        error = encode_failure(cause)
+        error = encode_failure(cause, hide)
         if verdict.retry_after_ms is not None:
             if task.has_hooks:
                 self._hook(task.on_retry, cause, request.id, request.args, request.kwargs, None)
@@ -218,14 +234,26 @@ class Executor:
             self._hook(task.on_failure, cause, request.id, request.args, request.kwargs, None)
             self._hook(task.after_return, "FAILURE", cause, request.id, request.args, request.kwargs, None)
         if not verdict.expected:
-            log.error("%s[%s] failed", task.name, request.id, exc_info=cause)
+            tell_failure(f"{task.name}[{request.id}] failed", cause, hide)
         return Dead("failed", error)
+
+    def _hiding_now(self) -> Hide:
+        request = current.get()
+        return str if request is None else self._hiding(request.definition, request.body, request.args, request.kwargs)
 
     def _hook(self, hook: Callable[..., Any], *args: Any) -> None:
         try:
             hook(*args)
-        except BaseException:  # a hook tells; the task's end is decided already, even for SystemExit
-            log.exception("%s: a hook of the task failed", getattr(hook, "__qualname__", hook))
+        except BaseException as exc:  # a hook tells; the task's end is decided already, even for SystemExit
+            tell_failure(f"{getattr(hook, '__qualname__', hook)}: a hook of the task failed", exc, self._hiding_now())
+
+
+def tell_failure(words: str, exc: BaseException, hide: Hide) -> None:
+    """Log an error with its trace. Where something may be hidden, as text: a handler that was given the exception would show all of it."""
+    if hide is str:
+        log.error("%s", words, exc_info=exc)
+    else:
+        log.error("%s\n%s", words, hide("".join(traceback.format_exception(exc))).rstrip(), extra=LINES)
 
 
 def end_fork(exc: BaseException) -> NoReturn:

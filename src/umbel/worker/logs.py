@@ -12,6 +12,10 @@ from .options import WorkerOptions
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (0x09, 0x0A)}
 
 
+LINES = {"lines": True}
+"""``extra`` of a message that is a trace in itself: the code's own words, which stay on lines of their own."""
+
+
 class HumanLines(logging.Formatter):
     """Time, level, process, message; a trace stays on lines of its own."""
 
@@ -20,7 +24,7 @@ class HumanLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record).translate(_CONTROL)
-        if record.exc_info or record.exc_text:
+        if record.exc_info or record.exc_text or getattr(record, "lines", False):
             return text
         return text.replace("\n", "\\n")  # a name or an argument must not be able to forge a line
 

@@ -9,8 +9,10 @@ from typing import NamedTuple, Protocol
 
 from ..clock import Clock
 from .catalog import Catalog
+from .logs import LINES
 from .options import WorkerOptions
 from .places import Places
+from .reload import difference, needs_restart
 from .templates import TemplateProcess
 from .wire import Exited, Failed, Forked, FromTemplate, NotForked, Ready
 
@@ -104,7 +106,8 @@ class Nursery:
             self._weigh(template, message.catalog)
             self._is_ready(template)
         elif isinstance(message, Failed):
-            log.error("new children cannot be made: %s", message.error)
+            stay = "the old code goes on" if template is self._next else "none are made until this is mended"
+            log.error("new children cannot be made, %s: %s", stay, message.error, extra=LINES)
 
     def _weigh(self, template: TemplateProcess, catalog: Catalog) -> None:
         """Nobody is to lose a worker that runs because its new code imports more."""
@@ -113,7 +116,13 @@ class Nursery:
             log.error("children of the new template have no limit of memory: %s", allowed.refused or allowed.warning)
 
     def _is_ready(self, template: TemplateProcess) -> None:
-        if template is self._next:
+        if template is not self._next or template.catalog is None:
+            return
+        if fixed := needs_restart(self.catalog, template.catalog):
+            log.error("the new code says another %s, which only a restart of the worker changes: the old code goes on", " and ".join(fixed))
+            template.process.kill()
+        else:
+            log.info("children come from new code: %s", difference(self.catalog, template.catalog))
             self._old.append(self.template)
             self.template, self._next = template, None
             self._listener.replaced(template)
@@ -146,14 +155,29 @@ class Nursery:
 
     def renew(self) -> None:
         """New code: a new template. When it is ready it takes the place of the present one."""
-        if self._next is not None:  # it may have read code that is older than this order
-            self._next.process.kill()
-            self._end(self._next)
-            self._next = None
+        self.forget_next()
         try:
             self._next = self._start()
         except OSError as exc:
             log.error("no new template can be started (%s); the children that are here stay", exc)
+
+    def forget_next(self) -> None:
+        """The template that is under way is not wanted any more: it may have read code that is older than the next order."""
+        if self._next is not None:
+            self._next.process.kill()
+            self._end(self._next)
+            self._next = None
+
+    def abandon(self) -> None:
+        """Before there are children: the first template failed, or read code that is out of date. Twice is once."""
+        if not self.template.gone():
+            self.template.process.kill()
+        if self.template.line.fileno() >= 0:
+            self._end(self.template)
+
+    def start_over(self) -> None:
+        """After ``abandon``: another first template."""
+        self.template = self._start()
 
     def dismiss_unused(self, needed: Collection[TemplateProcess]) -> None:
         """End old templates that have no child left."""

@@ -26,6 +26,10 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     log_json: bool | None = None
     pidfile: str | None = None
     fail_fast: bool = False
+    reload: tuple[str, ...] = ()
+    """Folders whose sources are watched, absolute; empty: none are."""
+    reload_include: tuple[str, ...] = ("*.py",)
+    """Names of files that count as sources."""
     settings: dict[str, str] = {}
     """Settings of the command line, over all others."""
 

@@ -80,6 +80,10 @@ class Place(NamedTuple):
     slot: ChildSlot
     roster: Roster
     permits: Permits
+    max_tasks: int = 0
+    """After so many it wishes to be replaced; 0: never, as where nobody could replace it."""
+    max_memory: int = 0
+    """The same, in bytes."""
 
 
 class PooledChild:
@@ -95,10 +99,8 @@ class PooledChild:
         place: Place,
         queues: list[str],
         strict: bool,
-        max_memory: int = 0,
     ) -> None:
-        """``kind``: ``threads`` or ``asyncio``. ``waits``: another object on the same store, to wait with.
-        ``max_memory``: bytes from which the child wishes to be replaced, 0 for no limit."""
+        """``kind``: ``threads`` or ``asyncio``. ``waits``: another object on the same store, to wait with."""
         self.clock: Clock = app.clock
         self.broker = broker
         self.slot = place.slot
@@ -115,7 +117,7 @@ class PooledChild:
         self.settler = Settler(self.tether, holder, self.clock, self._pause)
         self.turns = Turns.of(queues, strict, self.tether, app.settings.versioned_queues, self.clock)
         self.claimer = Claimer()
-        self.lifespan = Lifespan(place.slot, app.settings.max_tasks_per_child, max_memory, random.Random())
+        self.lifespan = Lifespan(place.slot, place.max_tasks, place.max_memory, random.Random())
         self.room = Room(self.claimer, place.roster.capacity)
         self.hand = Hand(place.roster, place.permits, self.clock.monotonic, self._limits, self.notify)
         self.lookout = Lookout(waits, self.notify)

@@ -35,8 +35,8 @@ def run_pooled(app: Umbel, kind: str, birth: Birth, roster: Roster, queues: list
     reach("child.born")
     if not is_seen(birth.slot, birth.parent):
         return EXIT_UNSEEN
-    place = Place(birth.slot, roster, birth.permits)
-    child = PooledChild(app, kind, app.make_broker(), app.make_broker(), birth.holder, place, queues, strict, birth.max_memory)
+    place = Place(birth.slot, roster, birth.permits, app.settings.max_tasks_per_child, birth.max_memory)
+    child = PooledChild(app, kind, app.make_broker(), app.make_broker(), birth.holder, place, queues, strict)
     _hear_signals(child)
     sys.setswitchinterval(_TURN)
     os.register_at_fork(after_in_child=partial(let_go, child.let_go))

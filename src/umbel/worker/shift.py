@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import selectors
 import signal
 import time
@@ -23,6 +24,7 @@ from .pidfd import lives, open_pidfd
 from .places import Places
 from .points import reach
 from .pool_watch import PoolWatch
+from .reload import RELOAD_GRACE
 from .scales import Scales
 from .slots import IDLE, POKE, Command
 from .succession import Succession, stays_no_longer
@@ -32,6 +34,8 @@ from .wire import Exited, Forked, NotForked
 
 _DUMP_GAP = 0.05
 """Seconds between two children's stacks: they all write to the same place."""
+INTERRUPT_GRACE = 3.0
+"""Seconds that an interrupted task has to clean up before its child is killed."""
 _EARLY_DEATH = 1.0
 """Seconds: a child that dies younger, without a task, was not killed by its work; the next one waits a little."""
 
@@ -47,9 +51,9 @@ class Shift:
         self._worker = worker
         self._clock = clock
         self._selector = selector
-        self._places = Places(
-            options.children * 2 + 4, options.beside
-        )  # two generations at a reload, and a few whose end is not certain yet
+        # Two generations at a renewal, more where edits follow each other, and a few whose end is not certain yet
+        self._places = Places(options.children * (4 if options.reload else 2) + 4, options.beside)
+        self._patience = RELOAD_GRACE if options.reload else math.inf
         self.slots = self._places.slots
         self._numbers = itertools.count(1)
         self.members: list[Member] = []
@@ -116,6 +120,7 @@ class Shift:
                     self._dismiss([member])
                 self._hear_wish(member)
                 self._doubt_template(member)
+                self._hurry(member)
             else:
                 self._burials.turn(member, member.tasks, self._buried)
         if hire and self._hiring and self.nursery.ready and self._clock.monotonic() >= self._not_before:
@@ -217,7 +222,11 @@ class Shift:
                 member.unborn, member.last = True, IDLE
 
     def replaced(self, template: TemplateProcess) -> None:
-        self._dismiss([m for m in self.members if m.template is not template])
+        old = [m for m in self.members if m.template is not template]
+        now = self._clock.monotonic()
+        for member in old:  # one that was to leave for the code before this one has had its time
+            member.until = min(member.until, now if member.leaving and self._patience < math.inf else now + self._patience)
+        self._dismiss(old)
 
     # -- deaths
 
@@ -269,13 +278,27 @@ class Shift:
     def interrupt(self) -> None:
         """Interrupt what runs; it is given back uncharged."""
         for member in self.members:
-            self.slots.command(member.slot, Command.INTERRUPT)
-            self._watch.interrupt(member)
+            self._interrupt(member)
+
+    def _interrupt(self, member: Member) -> None:
+        self.slots.command(member.slot, Command.INTERRUPT)
+        self._watch.interrupt(member)
 
     def kill_all(self) -> None:
         for member in self.members:
-            member.leaving = True
-            member.kill(Killed.SHUTDOWN, (self.slots.running(member.slot) or self.slots.last_words(member.slot)).version)
+            self._kill(member)
+
+    def _kill(self, member: Member) -> None:
+        member.leaving = True
+        member.kill(Killed.SHUTDOWN, (self.slots.running(member.slot) or self.slots.last_words(member.slot)).version)
+
+    def _hurry(self, member: Member) -> None:
+        """The time of a child of old code is over: what it runs is interrupted, each round anew, then killed; it is given back."""
+        over = self._clock.monotonic() - member.until
+        if over >= INTERRUPT_GRACE:
+            self._kill(member)
+        elif over >= 0:
+            self._interrupt(member)
 
     def lose(self, holder: str) -> None:
         """A holder of ours is admitted no longer: what it does counts for nothing."""

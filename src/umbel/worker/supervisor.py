@@ -10,6 +10,7 @@ import logging
 import os
 import selectors
 import signal
+from collections.abc import Callable
 from enum import IntEnum
 
 import msgspec
@@ -25,21 +26,20 @@ from .catalog import Catalog
 from .clerk import Clerk
 from .dispatch import Dispatch
 from .lease import Lease
-from .logs import set_up_logs
+from .logs import LINES, set_up_logs
 from .memory import shown
 from .nursery import Pipes
 from .options import WorkerOptions
 from .points import reach
-from .shift import Shift
+from .reload import SourceWatch, drop_bytecode, named
+from .shift import INTERRUPT_GRACE, Shift
+from .templates import TemplateProcess
 from .title import set_title
 from .upkeep import Upkeep
 from .wire import Failed, Ready
 
 EXIT_UNREACHABLE, EXIT_DRAIN = 69, 75
 _TICK_BUSY, _TICK_IDLE = 0.05, 0.2
-_GRACE = 3.0
-"""Seconds that an interrupted task has to clean up before its child is killed."""
-
 _BURIAL = 5.0
 """Seconds for a broker that is away, or a template that does not answer, before a killed worker ends without them."""
 
@@ -82,6 +82,7 @@ class Supervisor:
         """What happens here, for whoever counts it in this process. Users' subscribers: ``dispatch``, ``docs/internals/events.md``."""
         self.dispatch = Dispatch()
         self.dispatch.listen(self.events, lambda: self.shift.catalog.listens)
+        self.sources = SourceWatch(options.reload, options.reload_include, self._notify) if options.reload else None
         self.clerk: Clerk
         self.lease: Lease
         self.upkeep: Upkeep
@@ -93,12 +94,14 @@ class Supervisor:
         set_up_logs(self.options)
         self._catch_signals()
         self._write_pidfile()
+        if self.sources is not None:
+            self.sources.start()  # before anything is imported: no edit falls between
         pipes = Pipes(self._life, self.dispatch.read_fd)
         self.shift = Shift(self.options, self.worker, self.clock, pipes, self.selector)
         try:
             failed = self._await_template()
             if failed is not None:
-                log.error("%s", failed.error)
+                log.error("%s", failed.error, extra=LINES)
                 return failed.exit
             if not self._connect():
                 return EXIT_UNREACHABLE
@@ -108,23 +111,44 @@ class Supervisor:
         return EXIT_DRAIN if self.forced else 0
 
     def _await_template(self) -> Failed | None:
-        """Wait for the first template: the app as data, or why there is none."""
-        template = self.shift.nursery.template
+        """Wait for the first template: the app as data, or why there is none. Who watches sources waits for mended ones."""
+        nursery = self.shift.nursery
         while self.phase == Phase.RUNNING:
-            for message in template.receive():
-                if isinstance(message, Failed):
-                    return message
-                if isinstance(message, Ready):
-                    allowed = template.introduced(message.catalog, self.options.concurrency)
-                    if allowed.warning:
-                        log.warning("%s", allowed.warning)
-                    elif allowed.limit:
-                        log.info("each child may have %s of memory", shown(allowed.limit))
-                    return Failed(allowed.refused, 2) if allowed.refused else None
-            if template.line.closed:
-                return Failed("the template process ended before it was ready", 3)
+            if self._take_edits(nursery.abandon):
+                nursery.start_over()
+            failed = None if nursery.template.gone() else self._first_words(nursery.template)
+            if nursery.ready:
+                return None
+            if failed is not None:
+                if self.sources is None:
+                    return failed
+                log.error("the worker waits for an edit: %s", failed.error, extra=LINES)
+                nursery.abandon()
             self._turn(0.1, on_template=False)
         return Failed("stopped before it was ready", 0)
+
+    def _first_words(self, template: TemplateProcess) -> Failed | None:
+        for message in template.receive():
+            if isinstance(message, Failed):
+                return message
+            if isinstance(message, Ready):
+                allowed = template.introduced(message.catalog, self.options.children)
+                if allowed.warning:
+                    log.warning("%s", allowed.warning)
+                elif allowed.limit:
+                    log.info("each child may have %s of memory", shown(allowed.limit))
+                if allowed.refused:
+                    return Failed(allowed.refused, 2)
+        return Failed("the template process ended before it was ready", 3) if template.gone() else None
+
+    def _take_edits(self, stop_reading: Callable[[], None]) -> bool:
+        """Did sources change? If so, who may be reading them is stopped first, lest it keeps what it read as bytecode."""
+        edits = self.sources.take() if self.sources is not None else []
+        if edits:
+            log.info("%s changed", named(edits))
+            stop_reading()
+            drop_bytecode(edits)
+        return bool(edits)
 
     def _connect(self) -> bool:
         """Reach the broker, and begin; False if this worker is to end without it."""
@@ -179,11 +203,16 @@ class Supervisor:
             self._turn(0.5)
 
     def _serve(self) -> None:
-        ready = False
+        ready, catalog = False, self.shift.catalog
         while not self._over():
             self._turn(_TICK_BUSY if self.shift.busy else _TICK_IDLE)
             self._take_news()
+            if self._take_edits(self.shift.nursery.forget_next) and self.phase == Phase.RUNNING:
+                self.shift.renew()
             self.shift.tend(hire=self.phase == Phase.RUNNING and self.lease.began)
+            if catalog is not self.shift.catalog:  # new code may serve other queues, and know other tasks
+                catalog = self.shift.catalog
+                self.lease.about = about(self.options, catalog, self._started)
             self.upkeep.turn()
             self._advance_shutdown()
             if not ready and self.shift.staffed:
@@ -217,6 +246,8 @@ class Supervisor:
 
     def _end(self) -> None:
         reach("supervisor.leaving")
+        if self.sources is not None:
+            self.sources.stop()
         self.dispatch.end()
         self.shift.end()  # first: nobody may run what is given back here
         if hasattr(self, "lease"):
@@ -276,7 +307,7 @@ class Supervisor:
             self._kill_now(signal.Signals(number).name)
         elif number in (signal.SIGTERM, signal.SIGINT):
             if self.phase == Phase.RUNNING:
-                self._drain()
+                self._drain("; a second Ctrl-C ends it now" if number == signal.SIGINT else "")
         elif hasattr(self, "lease"):
             self._on_shift_signal(number)
 
@@ -290,13 +321,13 @@ class Supervisor:
         elif number == signal.SIGUSR1:
             self.shift.dump()
 
-    def _drain(self) -> None:
+    def _drain(self, hint: str) -> None:
         self.phase = Phase.DRAINING
         if not hasattr(self, "lease"):
             return
         limit = self.shift.catalog.shutdown_timeout
         self.deadline = self.clock.monotonic() + limit
-        log.info("shutting down: up to %g s for what runs", limit)
+        log.info("shutting down: up to %g s for what runs%s", limit, hint)
         self.shift.quiet()
         reach("supervisor.draining")
 
@@ -320,7 +351,7 @@ class Supervisor:
                 self.shift.interrupt()  # again: a signal just before a run is armed is lost
         elif self.phase == Phase.DRAINING and over:
             self.phase, self.forced = Phase.INTERRUPTING, True
-            self.deadline = self.clock.monotonic() + _GRACE
+            self.deadline = self.clock.monotonic() + INTERRUPT_GRACE
             log.warning("the drain ran out of time: interrupting what runs; it is given back, uncharged")
             self.shift.interrupt()
 

@@ -248,6 +248,7 @@ def main(argv: list[str]) -> int:
     inherited = msgspec.json.decode(argv[1], type=Inherited)
     line: Line[Fork] = Line(socket.socket(fileno=inherited.control), Fork)
     set_up_logs(options)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal signals the whole group; only the supervisor decides
     try:
         app = _load(options)
     except AppNotFound as exc:

@@ -66,6 +66,8 @@ class TemplateProcess:
         """Let it end (it kills children of its own that are left). Twice is once."""
         self.line.closed = True
         self.line.sock.close()
+        if self.catalog is None:  # it imports, and has no children: nobody waits for the user's modules
+            self.process.kill()
         try:
             self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
