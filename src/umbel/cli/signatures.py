@@ -10,6 +10,7 @@ import click
 from .compatibility import BREAKS, PARKS, SAFE, Change, compare
 from .declarations import Declared, declared, read
 from .exits import CLEAN, NO
+from .page import Page
 from .target import Target, target_options
 from .terminal import columns, counted, say, say_json, shown
 
@@ -20,7 +21,14 @@ _HEADS = {
 }
 
 
-@click.command()
+@click.command(
+    cls=Page,
+    exits=(0, 1, 2, 3),
+    examples="""
+        umbel signatures --json > signatures.json            # keep it with the release
+        umbel signatures --against signatures.json           # before the next one
+    """,
+)
 @target_options
 @click.option(
     "--against",
@@ -32,11 +40,8 @@ _HEADS = {
 def signatures(target: Target, /, against: Path | None) -> int:
     """All tasks with their parameters, one a line, the same for the same code.
 
-    \b
-    umbel signatures --json > signatures.json            # keep it with the release
-    umbel signatures --against signatures.json           # before the next one
-
-    Exit codes: 0 nothing breaks, 1 something does, 2 the file is no print, 3 the app does not import.
+    With --against an older print: what this release breaks. Ends with 0 if that is nothing, with 1 if it is something, with 2 if
+    the file is no print.
     """
     now = declared(target.load(discover=True))
     if against is not None:

@@ -26,6 +26,8 @@ WORKER_DEFAULTS: dict[str, Any] = {
     "pidfile": None,
     "time_limit": None,
     "soft_time_limit": None,
+    "max_tasks_per_child": None,
+    "max_memory_per_child": None,
     "fail_fast": False,
 }
 """What a command says that runs a worker and has no such options."""
