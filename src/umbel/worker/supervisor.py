@@ -117,7 +117,7 @@ class Supervisor:
             if self._take_edits(nursery.abandon):
                 nursery.start_over()
             failed = None if nursery.template.gone() else self._first_words(nursery.template)
-            if nursery.ready:
+            if failed is None and nursery.ready:
                 return None
             if failed is not None:
                 if self.sources is None:

@@ -45,12 +45,12 @@ class Threads:
 
     def _bear(self) -> None:
         thread = threading.Thread(target=self._live, name=f"umbel-task-{len(self.threads)}", daemon=True)
+        self.threads.append(thread)  # first: what it runs may ask at once whether it is one of these
         try:
             thread.start()
         except RuntimeError as exc:  # the system has no room for one: those that there are go on, and what waits goes to others
+            self.threads.remove(thread)
             log.error("no thread could be started (%s); %d run tasks", exc, len(self.threads))
-        else:
-            self.threads.append(thread)
 
     def stop(self) -> None:
         """Let threads that run nothing end. Twice is once."""
