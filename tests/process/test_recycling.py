@@ -46,6 +46,26 @@ def test_a_child_runs_at_most_so_many_tasks_and_nothing_is_lost_or_doubled(arena
     assert not worker.said("given back"), "nobody died unexpectedly"
 
 
+@pytest.mark.parametrize("pool", ["threads", "asyncio"])
+def test_children_of_many_tasks_are_replaced_too(arena, pool):
+    worker = arena.worker("-P", pool, "--max-tasks-per-child", "20", concurrency=4).ready()
+    arena.app.tasks["mark"].delay_many({"n": n} for n in range(200))
+    _ran_once(arena, range(200))
+    pids = [marks[0].pid for marks in arena.marks().values()]
+    assert max(pids.count(pid) for pid in set(pids)) <= 20
+    assert worker.stop() == 0
+    assert not worker.said("given back"), "nobody died unexpectedly"
+
+
+def test_a_leak_replaces_a_child_of_many_tasks(sqlite_arena):
+    arena = sqlite_arena
+    worker = arena.worker("-P", "threads", "--max-memory-per-child", "100MB", concurrency=4).ready()
+    arena.app.tasks["leak"].delay_many({"n": n} for n in range(200))
+    _ran_once(arena, range(200))
+    assert len({marks[0].pid for marks in arena.marks().values()}) >= 2
+    assert worker.said("max_memory_per_child")
+
+
 def test_the_heir_is_born_while_its_predecessor_works_and_begins_after_it(arena):
     worker = arena.worker("--max-tasks-per-child", "1", concurrency=1).ready()
     for n in range(3):
