@@ -42,6 +42,15 @@ def slow(n, seconds):
     put_mark(n)
 
 
+@app.task(name="gated")
+def gated(n, gate):
+    """Runs until the file ``gate`` is there."""
+    put_mark(n, "begin")
+    while not os.path.exists(gate):
+        time.sleep(0.01)
+    put_mark(n)
+
+
 @app.task(name="tracked", track=True)
 def tracked(n, seconds):
     put_mark(n, "begin")

@@ -201,12 +201,13 @@ def test_quit_gives_back_at_once(arena):
 
 def test_hup_makes_new_children_while_old_ones_finish(arena):
     worker = arena.worker(concurrency=1).ready()
-    old = worker.children()
-    arena.send("slow", "s", 2.0)
+    old, gate = worker.children(), arena.folder / "gate"
+    arena.send("gated", "s", str(gate))
     wait_for(lambda: arena.runs("s", "begin"))
     worker.process.send_signal(signal.SIGHUP)
     arena.send("mark", "new")
     arena.all_ran(["new"])
+    gate.touch()
     assert arena.runs("new")[0].pid not in old
     arena.all_ran(["s"])
     assert len(arena.runs("s", "begin")) == 1
