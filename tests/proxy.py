@@ -171,10 +171,13 @@ class Proxy:
 
     async def _shut(self) -> None:
         self._accepting.result().close()
+        for _ in range(5):
+            await asyncio.sleep(0)  # what is just being accepted becomes somebody's, who closes it
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(self, reader, writer)
