@@ -39,6 +39,7 @@ class Facet(StrEnum):
 
     INSPECTS = "inspects"
     REMEMBERS = "remembers"
+    SERVES = "serves"
     LIMITS = "limits"
     JOINS = "joins"
     TICKS = "ticks"
@@ -64,6 +65,8 @@ class BrokerSettings(msgspec.Struct, frozen=True):
     """How long an explicit id is remembered: a day, since a caller who lost a reply asks again within minutes."""
     dead_letter_bytes: int = 256 * 1024 * 1024
     dead_letter_ttl: float = 30 * 86_400
+    served_ttl: float = 86_400
+    """How long a queue in which nothing stands is kept in view after it was last served: a day, since a call may be stored late."""
     reply_timeout: float | None = None
     """The longest that a call may go unanswered before it counts as lost; None for as long as the broker's address says. For
     a broker on a network, and calls that must be repeated in time: a heartbeat on a connection that died unseen."""
@@ -229,7 +232,8 @@ class Broker(ABC):
         store has no trace of it) and changes nothing; else the outcome is applied and ``then`` enqueued:
         ``Done`` and ``Dropped`` remove the message; ``Dead`` makes it a dead letter; ``Retry`` makes it due after
         ``after`` ms with ``attempt`` + 1; ``Released(0)`` puts it in front of its queue and priority, ``Released(n)``
-        makes it due after n ms, and neither counts anything; ``parked`` notes the time once. A message that was
+        makes it due after n ms, and neither counts anything; ``parked`` notes the time once, until it has run: a ``Retry``,
+        or ``Released(n)`` without ``parked``, clears it. A message that was
         cancelled while it was leased is dropped (``cancelled``) instead of becoming ready or due again. Records follow.
 
         *Claiming*: first what is due becomes ready (at most ``MAX_PROMOTE``, fewer of large ones; behind what waits

@@ -15,6 +15,7 @@ from .envelope import EXPLICIT, LOST_DEAD, TRACKED
 from .errors import ArgumentError, ConfigError, PayloadTooLarge
 from .message import RESERVED, check_name
 from .options import KNOWN, LATER, TaskOptions
+from .release import check_queue
 from .settings import Settings, zone
 
 CALL_OPTIONS = ("countdown", "eta", "expires", "queue", "priority", "task_id", "headers", "track")
@@ -72,6 +73,8 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     """Size of a body below which nothing has to be said about it."""
     warned: set[str]
     """Names of the tasks whose large calls were reported, shared by all plans of an app."""
+    release: str
+    """The release whose own queues its calls go to; empty where queues have no versions."""
 
     def weigh(self, args: tuple[Any, ...], kwargs: dict[str, Any], size: int) -> None:
         """Refuse a body of ``size`` bytes if it is too large (``PayloadTooLarge``); warn once a task if it is large."""
@@ -108,6 +111,7 @@ def plan_of(name: str, options: TaskOptions, signature: CallSignature, settings:
         warn_payload=settings.warn_payload,
         light=min(settings.warn_payload, max_payload + 1),
         warned=warned,
+        release=settings.release or "" if settings.versioned_queues else "",
     )
 
 
@@ -153,7 +157,7 @@ def call_of(
     if task_id is not None:
         _check_id(task_id)
     if queue is not None:
-        check_name("queue", queue)
+        check_queue(queue)
     _check_priority(name, priority)
     return Call(
         queue=queue,

@@ -177,6 +177,33 @@ class Remembers(ABC):
         """Delete a final record. False if there is none, or it is not final."""
 
 
+class Served(msgspec.Struct, frozen=True, gc=False):
+    """A queue that some worker says, or once said, that it serves."""
+
+    queue: str
+    alive: bool
+    """Does a worker whose lease lives say so now?"""
+    left: bool
+    """Does none, and does anything stand in it, ready or scheduled?"""
+    paused: bool
+
+
+class Serves(ABC):
+    """Facet: who takes from which queue. For queues that only some workers serve, and that others must take over once none of
+    those lives (``docs/internals/releases.md``)."""
+
+    @abstractmethod
+    def serve(self, worker: str, queues: Sequence[str]) -> bool:
+        """Note that ``worker`` serves ``queues`` for as long as its lease lives, instead of what it said before; none: it serves
+        nothing any more. To be said again after each heartbeat, since the worker may have been forgotten in between. False,
+        and nothing noted, if its lease does not live."""
+
+    @abstractmethod
+    def served(self) -> list[Served]:
+        """By name, every queue that any worker serves or, within ``served_ttl``, served, and those of earlier times in which
+        something still stands: ready, scheduled, leased or dead. ``maintain`` forgets the others. Takes nothing from any queue."""
+
+
 def require(broker: Broker, facet: Callable[..., F]) -> F:
     """The broker seen as one that has ``facet``, a class of this module; ``NotSupported`` if it has not.
 

@@ -14,6 +14,7 @@ from .config import unknown_name
 from .errors import ConfigError
 from .message import check_name
 from .policy import DEFAULT_DELAY, DEFAULT_MAX, Retry, exception_types
+from .release import check_queue
 from .settings import Settings
 
 SOFT_TO_HARD = 300 / 330
@@ -228,7 +229,7 @@ def _retry(value: Any) -> Retry:
 
 def _queue(value: Any) -> str:
     """a name"""
-    return check_name("queue", value)
+    return check_queue(value)
 
 
 def _aliases(value: Any) -> tuple[str, ...]:

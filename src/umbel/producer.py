@@ -23,6 +23,7 @@ from .events import Emitter, TaskEnqueued
 from .message import HEADER_ETA, HEADER_PARENT, HEADER_ROOT, Message, decode_body
 from .middleware import Middleware, send_through
 from .request import current
+from .routes import Routes
 from .settings import Settings
 
 _encode = msgspec.json.Encoder().encode
@@ -50,6 +51,7 @@ class Producer:
         self._middleware = middleware
         self._events = events
         self.clock = clock
+        self._routes = Routes(connections, clock)
         self.warned: set[str] = set()
         """Names of the tasks whose large calls were reported."""
 
@@ -187,9 +189,10 @@ class Producer:
         )
         if len(body) >= plan.light:
             plan.weigh(args, kwargs, len(body))
+        queue = call.queue or plan.queue
         return Envelope(
             id,
-            call.queue or plan.queue,
+            self._routes.of(queue, plan.release) if plan.release else queue,
             body,
             plan.priority if call.priority is None else call.priority,
             call.due,

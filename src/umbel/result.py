@@ -14,6 +14,7 @@ from .codec import decode_failure, decode_result
 from .errors import BrokerError, ResultError, ResultNotKept, ResultTimeout, TaskExpired, TaskFailed, TaskRevoked
 from .facets import Cancelled, Inspects, Record, Remembers, State, require
 from .producer import Producer
+from .release import base_of
 from .request import Progress, decode_progress
 
 R_co = TypeVar("R_co", covariant=True)
@@ -234,7 +235,7 @@ class AsyncResult(Generic[R_co]):
             return None
         try:
             now = broker.ping()
-            served = any(seen.expires > now and record.queue in _queues(seen.about, record.queue) for seen in broker.workers())
+            served = any(seen.expires > now and _serves(seen.about, record.queue) for seen in broker.workers())
         except BrokerError:
             return None  # the wait itself will say so
         return None if served else f"no worker serves {record.queue!r} (umbel worker -Q {record.queue})"
@@ -245,10 +246,10 @@ class AsyncResult(Generic[R_co]):
         logging.getLogger("umbel").warning("%s: %s", self._shown_id, words)
 
 
-def _queues(about: bytes, unless_said: str) -> list[str]:
-    """The queues that a worker says it serves; one that does not say serves all."""
+def _serves(about: bytes, queue: str) -> bool:
+    """Does this worker say that it serves the queue, or that of which it is a release's? One that does not say serves all."""
     try:
         queues = msgspec.json.decode(about).get("queues")
     except (msgspec.MsgspecError, UnicodeDecodeError, AttributeError):
         queues = None
-    return queues if isinstance(queues, list) else [unless_said]
+    return not isinstance(queues, list) or queue in queues or base_of(queue) in queues

@@ -10,6 +10,7 @@ import msgspec
 
 from .errors import ArgumentError, ConfigError
 from .message import check_name
+from .release import check_queue, check_release
 
 DEFAULT_BROKER = "sqlite:///umbel.db"
 
@@ -56,6 +57,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """For how long a dead letter is kept."""
     default_queue: str = "default"
     """Queue of the tasks that name none."""
+    release: str | None = None
+    """Name of this release of the user's code; shown with its workers."""
+    versioned_queues: bool = False
+    """Send calls to this release's own workers while one of them lives (``release`` must be said)."""
     timezone: str = "UTC"
     """How a naive ``eta`` (one without a time zone) is read."""
     redact: tuple[str, ...] = ()
@@ -83,6 +88,8 @@ class SettingKeywords(TypedDict, total=False):
     dead_letter_bytes: int | str | None
     dead_letter_ttl: float | timedelta | None
     default_queue: str | None
+    release: str | None
+    versioned_queues: bool | None
     timezone: str | None
     redact: Sequence[str] | None
 
@@ -110,8 +117,6 @@ REMOVED = {
     "result_serializer": "results are JSON: leave it out",
     "accept_content": "only JSON is accepted: leave it out",
     "task_acks_late": "a message always stays in the broker until its run has ended: leave it out",
-    "release": "not supported by this version yet",
-    "versioned_queues": "not supported by this version yet",
     "beat_schedule": "not supported by this version yet",
     "task_always_eager": "not supported: call the task itself, task(...), to run it here and now",
 }
@@ -215,6 +220,36 @@ def _name(given: object) -> str:
         raise ValueError from None
 
 
+def _queue(given: object) -> str:
+    """a queue's name: text of at most 200 bytes without '@' and control characters"""
+    try:
+        return check_queue(given)
+    except ArgumentError:
+        raise ValueError from None
+
+
+def _release(given: object) -> str | None:
+    """a release's name: text of at most 50 bytes without '@' and control characters; or none"""
+    if given is None or given == "":
+        return None
+    try:
+        return check_release(given)
+    except ArgumentError:
+        raise ValueError from None
+
+
+_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False, "": False}
+
+
+def _flag(given: object) -> bool:
+    """true or false"""
+    if isinstance(given, str):
+        given = _WORDS.get(given.strip().lower())
+    if not isinstance(given, bool):
+        raise ValueError
+    return given
+
+
 def _names(given: object) -> tuple[str, ...]:
     """a list of names (in the environment: with commas between)"""
     if isinstance(given, str):
@@ -264,7 +299,9 @@ ACCEPTS: dict[str, Callable[[object], Any]] = {
     "record_ttl": _span,
     "dead_letter_bytes": _size,
     "dead_letter_ttl": _span,
-    "default_queue": _name,
+    "default_queue": _queue,
+    "release": _release,
+    "versioned_queues": _flag,
     "timezone": _timezone,
     "redact": _names,
 }
@@ -301,4 +338,9 @@ def check(settings: Settings, origin: Callable[[str], str]) -> None:
         raise ConfigError(
             f"soft_time_limit = {s.soft_time_limit:g} s ({origin('soft_time_limit')}) must be less than time_limit = {s.time_limit:g} s "
             f"({origin('time_limit')}), so that a task has time to clean up"
+        )
+    if s.versioned_queues and s.release is None:
+        raise ConfigError(
+            f"versioned_queues = true ({origin('versioned_queues')}) needs the setting release, such as release='2026.11': "
+            "a name that is new with each release"
         )

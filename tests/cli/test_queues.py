@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.cli.conftest import Run, Stage, answer
+from umbel.facets import Serves, require
 
 
 def test_peek_shows_the_next_and_takes_nothing(run: Run, stage: Stage) -> None:
@@ -62,3 +63,23 @@ def test_pausing_a_queue_that_has_nothing_is_done_and_said(run: Run, stage: Stag
 def test_a_name_that_no_queue_can_have(run: Run, stage: Stage) -> None:
     assert run("queues", "pause", "a\nb").exit_code == 2
     assert run("queues", "pause", "\udcff").exit_code == 2
+
+
+def test_a_pause_is_for_all_releases(run: Run, stage: Stage) -> None:
+    stage.worker("emails", "emails@1")
+    require(stage.broker, Serves).serve("w1", ["emails", "emails@1"])
+    stage.send("t.a", queue="emails@2")
+    stage.send("t.a", queue="emails-of-others")
+    assert answer(run("queues", "pause", "emails", "--json")) == {"paused": ["emails", "emails@1", "emails@2"]}
+    said = run("queues", "resume", "emails")
+    assert said.stdout == "emails: resumed\nemails@1: resumed\nemails@2: resumed\n"
+    assert run("queues", "pause", "emails@2").stdout == "emails@2: paused\n"
+    assert [one["queue"] for one in answer(run("queues", "list", "--json")) if one["paused"]] == ["emails@2"]
+
+
+def test_what_is_left_by_a_release_is_served_by_who_takes_it_over(run: Run, stage: Stage) -> None:
+    stage.worker("emails", "emails@2")
+    stage.send("t.a", queue="emails@1")
+    stage.send("t.a", queue="emails@2")
+    found = {one["queue"]: one["workers"] for one in answer(run("queues", "list", "--json"))}
+    assert found == {"emails@1": ["w1"], "emails@2": ["w1"]}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import umbel.brokers.sqlite
 from umbel.brokers.sqlite.counters import stamped
 from umbel.brokers.sqlite.rows import runs, side_by_side
-from umbel.brokers.sqlite.schema import migrations, statements
+from umbel.brokers.sqlite.schema import additions, migrations, statements
 from umbel.brokers.sqlite.statements import FOLDER, SQL, parse
 from umbel.envelope import ALONE, Envelope, Extra, pack, unpack
 
@@ -25,7 +25,7 @@ SOURCE = Path(umbel.brokers.sqlite.__file__).parent
 @pytest.fixture(scope="module")
 def connection() -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:")
-    for _, text in migrations():
+    for _, text in (*migrations(), *additions()):
         for statement in statements(text):
             connection.execute(statement)
     yield connection

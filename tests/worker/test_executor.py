@@ -8,8 +8,10 @@ import pytest
 
 from umbel import RetryLater, Snooze, Task, Umbel
 from umbel.envelope import Delivery, Envelope, Receipt
+from umbel.failure import decode_failure
 from umbel.message import encode_body
 from umbel.outcome import Dead, Done, Released
+from umbel.testing.clock import ManualClock
 from umbel.worker.executor import Executor, Prepared
 from umbel.worker.slots import Slots
 from umbel.worker.softlimit import SoftLimit
@@ -126,3 +128,58 @@ def test_what_an_argument_s_own_type_raises_does_not_end_the_child(app, slots):
     outcome = _run(app, slots, app.task(name="picky")(body), b'[{"value":1}]')
     assert isinstance(outcome, Dead)
     assert outcome.reason == "bad_arguments"
+
+
+class TestCallsOfOtherReleases:
+    """What becomes of a call that this release's function does not fit."""
+
+    def outcome(self, slots, args=None, kwargs=None, *, parked=0, name="t", grace=60, **options):
+        clock = ManualClock()
+        app = Umbel("others", broker="memory://", clock=clock, deploy_grace=grace)
+        ran = []
+
+        @app.task(name="t", **options)
+        def task(a: int, b: int = 0):
+            ran.append((a, b))
+
+        executor = Executor(app, SoftLimit(slots.child(0)), app.clock.now, lambda delivery, data: False)
+        envelope = Envelope("m", "q", encode_body(name, args, kwargs), parked=clock.now() - parked if parked else 0)
+        prepared = executor.prepare(Delivery(Receipt("h", 1, 0), envelope))
+        outcome = executor.run(prepared, 1) if isinstance(prepared, Prepared) else prepared
+        return outcome, ran
+
+    def test_one_without_an_optional_parameter_runs(self, slots):
+        assert self.outcome(slots, b"[1]") == (Done(), [(1, 0)])
+
+    @pytest.mark.parametrize("how", ["park", "drop"])
+    def test_one_without_a_required_parameter_is_parked(self, slots, how):
+        outcome, ran = self.outcome(slots, None, b'{"b":1}', unknown_kwargs=how)
+        assert (outcome, ran) == (Released(5_000, "unknown_parameters", parked=True), [])
+
+    @pytest.mark.parametrize(("args", "kwargs"), [(b"[1,2,3]", None), (b"[1]", b'{"c":3}'), (None, b'{"a":1,"b":2,"c":3}')])
+    def test_one_with_a_parameter_too_many(self, slots, args, kwargs):
+        assert self.outcome(slots, args, kwargs) == (Released(5_000, "unknown_parameters", parked=True), [])
+        outcome, ran = self.outcome(slots, args, kwargs, unknown_kwargs="drop")
+        assert outcome == Done() and ran[0][0] == 1
+        outcome, ran = self.outcome(slots, args, kwargs, unknown_kwargs="error")
+        assert isinstance(outcome, Dead) and (outcome.reason, ran) == ("bad_arguments", [])
+
+    def test_what_error_says_is_also_said_of_a_missing_one(self, slots):
+        outcome, ran = self.outcome(slots, unknown_kwargs="error")
+        assert isinstance(outcome, Dead) and (outcome.reason, ran) == ("bad_arguments", [])
+
+    def test_an_older_name(self, slots):
+        assert self.outcome(slots, b"[1]", name="old", aliases=("older", "old")) == (Done(), [(1, 0)])
+
+    def test_no_name_of_ours(self, slots):
+        assert self.outcome(slots, b"[1]", name="u")[0] == Released(5_000, "unknown_task", parked=True)
+
+    @pytest.mark.parametrize(("waited", "after"), [(1_000, 5_000), (40_000, 10_000), (10_000_000, 60_000)])
+    def test_the_longer_it_waited_the_longer_it_waits(self, slots, waited, after):
+        assert self.outcome(slots, name="u", parked=waited, grace=86_400)[0].after == after
+
+    @pytest.mark.parametrize(("name", "reason"), [("u", "unknown_task"), ("t", "unknown_parameters")])
+    def test_after_the_grace_it_is_a_dead_letter_that_says_why(self, slots, name, reason):
+        outcome, ran = self.outcome(slots, name=name, parked=60_000)
+        assert isinstance(outcome, Dead) and (outcome.reason, ran) == (reason, [])
+        assert "it waited 60 s for a worker that can run it" in decode_failure(outcome.error).message

@@ -24,6 +24,7 @@ COMMANDS = {
     "dead": "List, show, retry and delete dead letters.",
     "task": "One task: why is it not running? Cancel it.",
     "doctor": "What loses, delays or refuses tasks, now or soon?",
+    "signatures": "All tasks with their parameters; what a new release breaks.",
     "config": "Each setting, and where it came from.",
     "completion": "Let the shell complete commands, tasks, queues.",
     "demo": "20,000 e-mails, a killed worker, and nothing lost.",

@@ -8,8 +8,9 @@ import click
 
 from ..broker import Broker
 from ..errors import ArgumentError, ConfigError
-from ..facets import Inspects, Listed, Place, require
+from ..facets import Inspects, Listed, Place, Serves, require
 from ..message import check_name
+from ..release import base_of
 from .completing import queue_names
 from .consent import agree
 from .exits import Refused
@@ -168,6 +169,7 @@ def _steer(target: Target, names: tuple[str, ...], pausing: bool) -> None:
     with target.opened() as broker:
         inspects = require(broker, Inspects)
         before = {one.queue: one for one in broker.stats()}
+        names = _with_versions(names, broker, list(before))
         for name in names:
             (inspects.pause_queue if pausing else inspects.resume_queue)(name)
     if target.as_json:
@@ -182,6 +184,13 @@ def _steer(target: Target, names: tuple[str, ...], pausing: bool) -> None:
         say(f"{shown(name)}: {same}{'paused' if pausing else 'not paused' if same else 'resumed'}{running}")
         if was is None:
             note(f"queue {name!r} has no messages{_near(name, list(before))}")
+
+
+def _with_versions(names: tuple[str, ...], broker: Broker, known: list[str]) -> tuple[str, ...]:
+    """Queues, each with those of single releases that hold its calls."""
+    known = known + [one.queue for one in broker.served()] if isinstance(broker, Serves) else known
+    versions = {name: sorted({one for one in known if one != name and base_of(one) == name}) for name in names}
+    return tuple(dict.fromkeys(one for name in names for one in (name, *versions[name])))
 
 
 def _check_spelling(name: str) -> None:

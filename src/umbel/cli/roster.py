@@ -8,6 +8,7 @@ import msgspec
 
 from ..broker import Broker
 from ..facets import Inspects, WorkerSeen
+from ..release import base_of
 
 
 class About(msgspec.Struct, omit_defaults=True):
@@ -16,6 +17,7 @@ class About(msgspec.Struct, omit_defaults=True):
     host: str = ""
     pid: int = 0
     app: str = ""
+    release: str = ""
     queues: list[str] = []
     concurrency: int = 0
     started: int = 0
@@ -50,8 +52,9 @@ class Roster:
         return [one for one in self.seen or () if one.alive]
 
     def serving(self, queue: str) -> list[Seen]:
-        """Live workers that take from ``queue``."""
-        return [one for one in self.alive() if queue in one.about.queues]
+        """Live workers that take from ``queue``: where it is a release's own and no worker of that lives, those that take it over."""
+        own = [one for one in self.alive() if queue in one.about.queues]
+        return own or [one for one in self.alive() if base_of(queue) in one.about.queues]
 
     def served(self) -> list[str]:
         """Every queue that a live worker takes from."""

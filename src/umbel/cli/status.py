@@ -8,7 +8,7 @@ import click
 
 from ..broker import QueueStats
 from .page import Page
-from .roster import Roster
+from .roster import Roster, Seen
 from .target import Target, target_options, where
 from .terminal import age, counted, note, pasted, say, say_json, shown, table
 from .why import nobody_serves
@@ -106,8 +106,13 @@ def _worker_table(roster: Roster, now: int) -> None:
         up = age(now - about.started) if about.started else "-"
         state = "up " + up if seen.alive else "gone"
         rows.append((seen.worker, about.host or "-", about.pid or "-", about.concurrency or "-", state))
-    serves = [f"serves {', '.join(seen.about.queues) or 'nothing that it tells'}" for seen in roster.seen]
+    serves = [_serves(seen) for seen in roster.seen]
     table(("WORKER", "HOST", "PID", "CHILDREN", "STATE"), rows, give=0, right=(2, 3), under=serves)
+
+
+def _serves(seen: Seen) -> str:
+    release = f"release {seen.about.release}, " if seen.about.release else ""
+    return f"{release}serves {', '.join(seen.about.queues) or 'nothing that it tells'}"
 
 
 def _as_json(target: Target, now: int, queues: list[QueueStats], roster: Roster, wrong: list[str]) -> dict[str, Any]:

@@ -19,12 +19,13 @@ log = logging.getLogger("umbel.worker")
 
 
 def about(options: WorkerOptions, catalog: Catalog, started: int) -> bytes:
-    """JSON for ``Inspects.workers()``. ``started``: ms."""
+    """JSON for ``Inspects.workers()``; ``started`` in ms."""
     return msgspec.json.encode(
         {
             "host": os.uname().nodename,
             "pid": os.getpid(),
             "app": catalog.app,
+            "release": catalog.release,
             "queues": list(catalog.queues),
             "pool": options.pool,
             "concurrency": options.concurrency,
@@ -56,6 +57,7 @@ def print_banner(options: WorkerOptions, catalog: Catalog, worker: str) -> None:
         "",
         f"  umbel worker {worker}",
         f"  app      {catalog.app} ({options.app})",
+        *([f"  release  {catalog.release}"] if catalog.release else []),
         f"  broker   {masked(catalog.broker)}",
         f"  queues   {', '.join(catalog.queues)}",
         f"  children {options.children} ({options.pool}" + (f", {options.concurrency} tasks each)" if options.beside else ")"),

@@ -23,6 +23,7 @@ class Catalog(msgspec.Struct, frozen=True):
     app: str
     broker: str
     queues: tuple[str, ...]
+    """All that its workers take from, those of their release too."""
     tasks: Mapping[str, TaskFacts]
     """By the name that each has now."""
     lease_ttl: float
@@ -33,6 +34,9 @@ class Catalog(msgspec.Struct, frozen=True):
     dead_letter_ttl: float
     aliases: Mapping[str, str] = {}
     """Names that messages may still carry, and those that they mean."""
+    release: str = ""
+    versioned: bool = False
+    """Are these queues of its release's own, to be told to callers?"""
     listens: bool = False
     """Does anybody listen to what happens in supervisors?"""
 

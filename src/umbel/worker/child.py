@@ -32,6 +32,7 @@ from .slots import ChildSlot, Command
 from .softlimit import SoftLimit
 from .teller import Teller
 from .tether import Tether
+from .turns import Turns
 
 if TYPE_CHECKING:
     from ..app import Umbel
@@ -69,8 +70,6 @@ class Child:
         self.broker = broker
         self.slot = slot
         self.permits = permits
-        self.queues = queues
-        self.strict = strict
         self.quiet = False
         self.claimer = Claimer()
         self.teller = Teller(app.events, self.clock)
@@ -79,6 +78,7 @@ class Child:
         self.soft = SoftLimit(slot)
         self.executor = Executor(app, self.soft, self._store_now, self._report)
         self._settings = app.settings
+        self.turns = Turns.of(queues, strict, self.tether, self._settings.versioned_queues, self.clock)
         self._limits: dict[str, tuple[float, float]] = {}
         self._wake, wake_write = os.pipe()
         os.set_blocking(self._wake, False)
@@ -119,9 +119,7 @@ class Child:
         reach("child.before_exchange")
         while not self.quiet and self.slot.command == Command.RUN:
             self.slot.beat(self.clock.monotonic())
-            answer = self.settler.exchange(self.queues, self.claimer.limit())
-            if not self.strict and len(self.queues) > 1:
-                self.queues.append(self.queues.pop(0))
+            answer = self.settler.exchange(self.turns.take(), self.claimer.limit())
             if answer.dropped:
                 self.teller.removed(answer.dropped)
             if answer.deliveries:
@@ -134,7 +132,7 @@ class Child:
     def _idle(self, next_due: int | None) -> None:
         timeout = WAIT_MAX if next_due is None else min(WAIT_MAX, next_due / 1000)
         try:
-            if self.tether.wait(self.queues, timeout, self._wake):
+            if self.tether.wait(self.turns.queues, timeout, self._wake):
                 return  # whoever was woken by work is late already; what stands in the pipe ends the next wait
         except BrokerError as exc:
             log.warning("broker: %s", exc)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from ..broker import Broker, Command
 from ..clock import Clock
 from ..errors import BrokerError
+from ..facets import Serves, require
 
 _PAUSE_LAST = 1.6
 """Seconds between tries while the broker is away: after a long outage all children wait for the first heartbeat."""
@@ -77,6 +78,8 @@ class Lease:
         self._ttl = ttl
         self._heartbeat = heartbeat
         self.about = about
+        self.serves: tuple[str, ...] | None = None
+        """The queues to tell callers of; None: none is said at all."""
         self._clock = clock
         self._notify = notify
         self._stop = threading.Event()
@@ -161,6 +164,8 @@ class Lease:
 
     def _beat(self) -> None:
         answer = self._broker.renew(self._worker, self._ttl, self.about)
+        if self.serves is not None:
+            require(self._broker, Serves).serve(self._worker, self.serves)
         now = self._clock.monotonic()
         with self._lock:
             self.trust.renewed(self._clock.boottime(), answer.now)

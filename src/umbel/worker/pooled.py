@@ -33,6 +33,7 @@ from .slots import ChildSlot, Command
 from .supply import Supply
 from .teller import Teller
 from .tether import Tether
+from .turns import Turns
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -88,8 +89,6 @@ class PooledChild:
         self.broker = broker
         self.slot = place.slot
         self.roster = place.roster
-        self.queues = queues
-        self.strict = strict
         self.quiet = False
         self._app = app
         self._wake, self.wake_fd = os.pipe()
@@ -100,6 +99,7 @@ class PooledChild:
         self.teller = Teller(app.events, self.clock)
         self.tether = Tether(broker, place.slot, self.clock, self.teller.reconnected)
         self.settler = Settler(self.tether, holder, self.clock, self._pause)
+        self.turns = Turns.of(queues, strict, self.tether, app.settings.versioned_queues, self.clock)
         self.claimer = Claimer()
         self.room = Room(self.claimer, place.roster.capacity)
         self.hand = Hand(place.roster, place.permits, self.clock.monotonic, self._limits, self.notify)
@@ -206,7 +206,7 @@ class PooledChild:
         self._look_at_orders()
         self._gather()
         wanted = self._wanted()
-        more = self.supply.more(now, self.queues, empty=self.hand.empty) and not self.hand.taken
+        more = self.supply.more(now, self.turns.queues, empty=self.hand.empty) and not self.hand.taken
         if (more and wanted) or self.settler.due(now + LATEST - _GATHER) or (self.settler.pending and self.hand.empty):
             self._exchange(wanted)
         else:
@@ -249,9 +249,7 @@ class PooledChild:
         return self.room.wanted(self.hand.free, self.hand.waiting)
 
     def _exchange(self, wanted: int) -> None:
-        answer = self.settler.exchange(self.queues if wanted else (), wanted)
-        if not self.strict and len(self.queues) > 1:
-            self.queues.append(self.queues.pop(0))
+        answer = self.settler.exchange(self.turns.take() if wanted else (), wanted)
         if answer.dropped:
             self.teller.removed(answer.dropped)
         if answer.deliveries:

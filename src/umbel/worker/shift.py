@@ -92,6 +92,11 @@ class Shift:
         """Has nobody anything in hand? (Who was not seen has begun nothing; taking leave of the broker withdraws admissions.)"""
         return all(m.unborn or not m.pid for m in self.members)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Is nothing more begun here?"""
+        return not self._hiring
+
     # -- hiring
 
     def tend(self, *, hire: bool) -> None:

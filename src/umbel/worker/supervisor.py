@@ -22,6 +22,7 @@ from ..errors import BrokerError
 from ..events import Emitter, LeaseLost, Reconnected
 from ..message import new_id
 from .banner import about, concerns_of, print_banner, tell_concerns
+from .catalog import Catalog
 from .clerk import Clerk
 from .dispatch import Dispatch
 from .lease import Lease
@@ -62,8 +63,9 @@ class Supervisor:
         self.options = options
         self.clock = clock
         self.worker = f"{options.name or os.uname().nodename}.{os.getpid()}.{new_id(clock.now())[-12:]}"
-        self.phase = Phase.RUNNING
         self._started = clock.now()
+        self._described: Catalog | None = None
+        self.phase = Phase.RUNNING
         self.deadline = 0.0
         self.forced = False
         self._asked: list[int] = []
@@ -154,13 +156,22 @@ class Supervisor:
         # A connection may die unseen: a heartbeat is sent anew, on another one, when the next one is due
         hurried = msgspec.structs.replace(settings, reply_timeout=catalog.heartbeat)
         heart = make_broker(catalog.broker, hurried, self.clock)
-        info = about(self.options, catalog, self._started)
-        self.lease = Lease(heart, self.worker, catalog.lease_ttl, catalog.heartbeat, info, self.clock, self._notify)
+        self.lease = Lease(heart, self.worker, catalog.lease_ttl, catalog.heartbeat, b"", self.clock, self._notify)
+        self._describe()
         self.lease.start()
         self.upkeep = Upkeep(self.clerk, self.lease, catalog.lease_ttl, self.clock, self.events.emit)
         self.shift.begin(self.clerk, self.events.emit, self.lease.answering_since)
         print_banner(self.options, catalog, self.worker)
         return True
+
+    def _describe(self) -> None:
+        """What the next heartbeat says: after a reload, of the new code; a worker that begins nothing more serves nothing."""
+        catalog = self.shift.catalog
+        if catalog is not self._described:
+            self._described = catalog
+            self.lease.about = about(self.options, catalog, self._started)
+        if catalog.versioned or self.lease.serves is not None:
+            self.lease.serves = catalog.queues if catalog.versioned and not self.shift.is_quiet else ()
 
     def _reach_broker(self) -> bool:
         told = False
@@ -183,16 +194,13 @@ class Supervisor:
             self._turn(0.5)
 
     def _serve(self) -> None:
-        ready, catalog = False, self.shift.catalog
+        ready = False
         while not self._over():
             self._turn(_TICK_BUSY if self.shift.busy else _TICK_IDLE)
             self._take_news()
             if self._take_edits(self.shift.nursery.forget_next) and self.phase == Phase.RUNNING:
                 self.shift.renew()
             self.shift.tend(hire=self.phase == Phase.RUNNING and self.lease.began)
-            if catalog is not self.shift.catalog:  # new code may serve other queues, and know other tasks
-                catalog = self.shift.catalog
-                self.lease.about = about(self.options, catalog, self._started)
             self.upkeep.turn()
             self._advance_shutdown()
             if not ready and self.shift.staffed:
@@ -207,6 +215,7 @@ class Supervisor:
         return self.phase > Phase.RUNNING and self.shift.deserted
 
     def _take_news(self) -> None:
+        self._describe()
         if self.lease.forgotten:
             self.lease.forgotten = False
             log.error("this worker's lease was taken: all its children are made anew")

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
+from ..broker import Facet
 from ..errors import AppNotFound, ConfigError, UmbelError
 from ..policy import hard_limit_policy
+from ..release import consumed
 from .catalog import Catalog, TaskFacts
 from .child import Birth, be_born, run_child
 from .dispatch import wanted
@@ -48,6 +50,12 @@ _HERALD_END = 2
 log = logging.getLogger("umbel.worker")
 
 
+def queues_of(app: Umbel, options: WorkerOptions) -> list[str]:
+    """All that a worker of this release takes from by itself."""
+    s = app.settings
+    return consumed(options.queues or app.queues(), s.release or "" if s.versioned_queues else "")
+
+
 def catalog_of(app: Umbel, options: WorkerOptions) -> Catalog:
     """The app as the supervisor needs it."""
     s = app.settings
@@ -60,7 +68,9 @@ def catalog_of(app: Umbel, options: WorkerOptions) -> Catalog:
     return Catalog(
         app=s.name,
         broker=s.broker,
-        queues=tuple(options.queues or app.queues()),
+        queues=tuple(queues_of(app, options)),
+        release=s.release or "",
+        versioned=s.versioned_queues,
         tasks=facts,
         aliases=aliases,
         lease_ttl=s.lease_ttl,
@@ -145,7 +155,7 @@ class Template:
         self._live(lambda: self._run_child(fork))
 
     def _run_child(self, fork: Fork) -> int:
-        queues = list(self.options.queues or self.app.queues())
+        queues = queues_of(self.app, self.options)
         turn = fork.slot % len(queues)
         queues = queues if self.options.strict else queues[turn:] + queues[:turn]
         birth = Birth(fork.holder, self.slots.child(fork.slot), self.permits[fork.slot], self.life, self.pid)
@@ -208,7 +218,10 @@ def _load(options: WorkerOptions) -> Umbel:
     app = load_app(options.app)
     app.conf.override(**options.settings)
     app.finalize()
-    if not app.make_broker().capabilities.shared:
+    able = app.make_broker().capabilities
+    if app.settings.versioned_queues and Facet.SERVES not in able.facets:
+        raise ConfigError(f"versioned_queues: the {able.name} broker cannot say which workers live; leave it out")
+    if not able.shared:
         raise ConfigError(f"the broker {app.settings.broker!r} lives in one process and cannot feed a worker; use sqlite:/// or redis://")
     return app
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from ..broker import Broker, Exchanged, Settle
 from ..clock import Clock
 from ..errors import BrokerError, ReplyLost, StoreFull
+from ..facets import Served, Serves, require
 from .slots import ChildSlot
 
 log = logging.getLogger("umbel.worker")
@@ -61,6 +62,19 @@ class Tether:
         try:
             self._armed = True
             return self._broker.wait(queues, timeout, stop)
+        finally:
+            self._armed = False
+
+    @property
+    def tells_served(self) -> bool:
+        """Can the broker say who serves what?"""
+        return isinstance(self._broker, Serves)
+
+    def served(self) -> list[Served]:
+        """See ``Serves.served``."""
+        try:
+            self._armed = True
+            return require(self._broker, Serves).served()
         finally:
             self._armed = False
 

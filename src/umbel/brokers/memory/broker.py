@@ -29,14 +29,15 @@ from ...intake import Intake
 from . import claim, depth, ending
 from .inspect import MemoryInspects
 from .remember import MemoryRemembers
+from .serving import MemoryServes, forget_served
 from .store import Holding, Lease, Store
 from .wait import Waiting
 
 
-class MemoryBroker(MemoryInspects, MemoryRemembers, Waiting, Broker):
+class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, Waiting, Broker):
     """A store in this process's memory."""
 
-    capabilities = Capabilities(name="memory", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS)), shared=False)
+    capabilities = Capabilities(name="memory", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES)), shared=False)
 
     def __init__(self, store: Store, settings: BrokerSettings, clock: Clock) -> None:
         self.store, self.settings, self.clock = store, settings, clock
@@ -178,6 +179,7 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, Waiting, Broker):
             if rescue and (until is None or now <= until):
                 ending.rescue(self.store, now, done)
             done.pruned, done.trimmed = ending.prune(self.store, self.settings, now)
+            forget_served(self.store, now - int(self.settings.served_ttl * 1000), now)
             done.more = bool(self.store.scheduled and self.store.scheduled[0][0] <= now)
             return done
 

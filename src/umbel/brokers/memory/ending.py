@@ -27,12 +27,14 @@ def apply(store: Store, row: Row, outcome: Outcome, now: int) -> Removed | None:
             return drop_cancelled(store, envelope, now)
         case Retry(after, error):
             envelope.attempt += 1
+            envelope.parked = 0
             rewrite(row, envelope)
             store.records.retry(envelope, error)
             store.schedule(row, now + after)
         case Released(after, _, parked):
-            if parked and not envelope.parked:
-                envelope.parked = now
+            since = envelope.parked or now if parked else 0 if after > 0 else envelope.parked
+            if since != envelope.parked:
+                envelope.parked = since
                 rewrite(row, envelope)
             release(store, row, envelope, after, now)
     return None

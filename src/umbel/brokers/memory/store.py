@@ -76,6 +76,14 @@ class Lease:
     commands: list[Command] = field(default_factory=list)
 
 
+@dataclass(slots=True, eq=False)
+class Serving:
+    """One queue: who serves it, and when that was last said."""
+
+    workers: set[str] = field(default_factory=set)
+    said: int = 0
+
+
 class Store:
     """All of one app's messages."""
 
@@ -93,6 +101,7 @@ class Store:
         self.lost: dict[str, list[str]] = {}
         self.remembered: dict[str, int] = {}
         self.paused: set[str] = set()
+        self.serving: dict[str, Serving] = {}
         self.records = Records()
         self._serial = itertools.count(1)
         self._bells: set[int] = set()

@@ -31,6 +31,8 @@ key (after the root)  type    what
 ``m:ID``              hash    the record of a tracked message: see ``lua/parts/record.lua``
 ``n:ID``              stream  its news, for who waits: one entry at the end, kept for a minute
 ``recorded``          set     queues that ever had a tracked message
+``served``            zset    queues that a worker said it serves, by the time when one last did
+``v:QUEUE``           set     workers that said so
 ====================  ======  ==============================================================================
 
 Room is kept for what is not here yet: lanes (``l:``), groups (``g:``), flows (``f:``), ticks (``ticks``).
@@ -44,7 +46,7 @@ _ESCAPES = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D"})
 class Keys:
     """The keys of one app, as bytes."""
 
-    __slots__ = ("about", "buried", "dead", "died", "gone", "ids", "paused", "queues", "root", "workers")
+    __slots__ = ("about", "buried", "dead", "died", "gone", "ids", "paused", "queues", "root", "served", "workers")
 
     def __init__(self, app: str) -> None:
         # a closing brace in the app's name would end the hash tag early
@@ -58,6 +60,7 @@ class Keys:
         self.died = self.root + b"died"
         self.buried = self.root + b"buried"
         self.paused = self.root + b"paused"
+        self.served = self.root + b"served"
 
     def ready(self, queue: bytes, priority: int) -> bytes:
         return b"%br:%d:%b" % (self.root, priority, queue)

@@ -38,16 +38,18 @@ def apply(store: Store, row: Row, outcome: Outcome, now: int) -> Removed | None:
 def _retry(store: Store, row: Row, after: int, error: bytes, now: int) -> None:
     envelope = row.envelope()
     envelope.attempt += 1
+    envelope.parked = 0
     rewrite(store, row, envelope)
     store.connection.execute(SQL["put_off"], (_later(now, after), row.pos))
     records.retry(store, row.record, envelope.attempt, error)
 
 
 def _release(store: Store, row: Row, outcome: Released, now: int) -> None:
-    if outcome.parked:
+    if outcome.parked or outcome.after > 0:
         envelope = row.envelope()
-        if not envelope.parked:
-            envelope.parked = now
+        since = (envelope.parked or now) if outcome.parked else 0
+        if since != envelope.parked:
+            envelope.parked = since
             rewrite(store, row, envelope)
     if outcome.after > 0:
         store.connection.execute(SQL["put_off"], (_later(now, outcome.after), row.pos))

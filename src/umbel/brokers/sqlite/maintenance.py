@@ -8,6 +8,7 @@ from ...broker import MAX_PROMOTE, BrokerSettings, Maintained, QueueStats
 from . import ending, leases, records
 from .claim import promote
 from .rows import Row
+from .serving import forget_served
 from .statements import SQL
 from .store import Store
 
@@ -30,6 +31,7 @@ def maintain(store: Store, settings: BrokerSettings, rescue: bool, now: int) -> 
         leases.rescue(store, done, now, _BOUND)
     _prune(store, settings, done, now)
     _trim(store, settings, done)
+    forget_served(store, now - int(settings.served_ttl * 1000), now)
     return done
 
 

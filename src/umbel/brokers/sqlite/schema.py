@@ -1,4 +1,8 @@
-"""The tables: the sum of the migrations, applied under one lock."""
+"""The tables: the sum of the migrations and of the additions, applied under one lock.
+
+A migration changes what older code reads or writes, so a file of a newer schema is refused by it. An addition is a table of
+its own, which older code neither sees nor has to keep: it works on beside newer code, as in a deploy.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from pathlib import Path
 from ...errors import StoreUnusable
 
 FOLDER = Path(__file__).parent / "migrations"
+ADDITIONS = Path(__file__).parent / "additions"
+"""Each file is named after its last table, whose presence says that all of the file was done."""
 APPLICATION_ID = 0x756D626C
 """``umbl``: marks a file as ours, so that a project's own database is never taken for a broker."""
 
@@ -18,6 +24,23 @@ APPLICATION_ID = 0x756D626C
 def migrations() -> tuple[tuple[int, str], ...]:
     """(number, text) of each, in order; the number is the first four digits of the file's name."""
     return tuple((int(path.name[:4]), path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("[0-9]*.sql")))
+
+
+@cache
+def additions() -> tuple[tuple[str, str], ...]:
+    """(name of a table, text that makes it) of each, by name."""
+    return tuple((path.stem, path.read_text(encoding="utf-8")) for path in sorted(ADDITIONS.glob("*.sql")))
+
+
+def is_complete(connection: sqlite3.Connection) -> bool:
+    """Does the file have this release's schema, and all that was added to it?"""
+    [(found,)] = connection.execute("PRAGMA user_version").fetchall()
+    return found == newest() and not _missing(connection)
+
+
+def _missing(connection: sqlite3.Connection) -> list[str]:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()}
+    return [text for table, text in additions() if table not in tables]
 
 
 def newest() -> int:
@@ -51,6 +74,9 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
             for statement in statements(text):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number:d}")  # a pragma takes no parameters
+    for text in _missing(connection):
+        for statement in statements(text):
+            connection.execute(statement)
     if at == 0:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
 

@@ -101,7 +101,7 @@ class Store:
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT:d}")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB:d}")
         connection.execute("PRAGMA temp_store = MEMORY")
-        if self._patiently(lambda: connection.execute("PRAGMA user_version").fetchall()) == [(schema.newest(),)]:
+        if self._patiently(lambda: schema.is_complete(connection)):
             return
         self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
         try:

@@ -57,7 +57,7 @@ class Waiter:
             left = timeout - max(slept, clock.monotonic() - begin)
             if fact is not None or left <= 0:
                 return fact
-            nap = left if soon is None else max(0.0, min(left, soon))
+            nap = max(0.0, min(left, watch.longest, left if soon is None else soon))
             woken = watch.sleep(nap, stop)
             if stop is not None and _readable(stop):
                 return self._store.read(look)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import select
 from collections.abc import Callable
@@ -17,6 +18,9 @@ _POLL_EVERY = 0.010
 class Watch(Protocol):
     """Sleeps until somebody wrote."""
 
+    longest: float
+    """Seconds that one ``sleep`` should be asked for at most."""
+
     def drain(self) -> None:
         """Forget what was noticed until now; what is written from here on ends the next ``sleep``."""
         ...
@@ -30,6 +34,8 @@ class Watch(Protocol):
 
 class Inotify:
     """Linux: the kernel tells of every write to the WAL file. Raises ``OSError`` where it cannot."""
+
+    longest = math.inf
 
     def __init__(self, path: Path) -> None:
         self._fd = -1
@@ -64,6 +70,8 @@ class Inotify:
 
 class Polling:
     """Anywhere else: SQLite's own counter of other connections' commits, looked at every 10 ms."""
+
+    longest = 0.25  # each of its naps takes longer than it should where the machine is busy, and they add up
 
     def __init__(self, version: Callable[[], int]) -> None:
         self._version = version

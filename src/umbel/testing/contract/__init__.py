@@ -31,6 +31,7 @@ from .queues import TestPruning, TestPurge, TestStats
 from .remembers import TestAwaitRecord, TestKeeping, TestManyRecords, TestRecords, TestReport, TestWhoWaits
 from .repeats import TestRepeating
 from .retire import TestRetire
+from .serves import TestForgottenQueues, TestServes
 from .tombstones import TestManyDeadLetters, TestTombstones
 from .tracked import TestTrackedMachine
 from .waiting import TestWait, TestWaitAndPause, TestWaitWithFullHands
@@ -47,6 +48,7 @@ __all__ = [
     "TestExplicitIds",
     "TestFence",
     "TestFind",
+    "TestForgottenQueues",
     "TestGiveBack",
     "TestHandedAlone",
     "TestHostile",
@@ -71,6 +73,7 @@ __all__ = [
     "TestRetire",
     "TestScheduled",
     "TestSequence",
+    "TestServes",
     "TestStats",
     "TestTombstones",
     "TestTrackedMachine",

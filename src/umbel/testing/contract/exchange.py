@@ -291,3 +291,17 @@ class TestOutcomes:
         hand.settle(first, Released(1, parked=True))
         harness.advance(5)
         assert hand.claim_one().envelope.parked == first.envelope.parked
+
+    @pytest.mark.parametrize("ran", [Retry(1), Released(1, "snoozed")])
+    def test_one_that_ran_is_not_parked_any_more(self, harness: Harness, ran: Outcome) -> None:
+        """Else a later release that does not know it would bury it at once, for a wait of long ago."""
+        broker = harness.broker()
+        broker.enqueue([envelope()])
+        hand = Hand(broker)
+        hand.settle(hand.claim_one(), Released(parked=True))
+        hand.settle(hand.claim_one(), Released(0, "unbegun"))
+        parked = hand.claim_one()
+        assert parked.envelope.parked > 0, "it was not run"
+        hand.settle(parked, ran)
+        harness.advance(5)
+        assert hand.claim_one().envelope.parked == 0

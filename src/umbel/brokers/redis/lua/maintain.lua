@@ -1,14 +1,15 @@
 -- One bounded round of maintenance: promote, drop, rescue, prune.
 -- KEYS  1 root · 2 workers (zset) · 3 about (hash) · 4 queues (set) · 5 ids (zset) · 6 died (zset) · 7 gone (zset)
--- ARGV  1 until when to rescue (ms; 0 not to) · 2 most bytes of dead letters · 3 most age of a dead letter, ms
+-- ARGV  1 until when to rescue (ms; 0 not to) · 2 most bytes of dead letters · 3 most age of a dead letter, ms ·
+--       4 for how long a queue is kept in view after it was served, ms
 -- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE · w:WORKER lost:WORKER c:WORKER · h:HOLDER k:HOLDER · serial dead buried deadsize ·
---                 m:ID n:ID · tombs z:QUEUE
+--                 m:ID n:ID · tombs z:QUEUE · served (zset) v:QUEUE (set) · paused recorded (sets)
 -- Returns {promoted, {id, queue, reason … dropped}, {worker, messages given back …}, {id, queue, reason … buried},
 --          pruned, trimmed, 1 if a bound was reached}
 -- Cost: O(queues) and at most about 1,000 messages of each kind, or a few megabytes of them.
 -- @include clock route record ring place front bury promote holder
 local root, now = KEYS[1], server_now()
-local MAX_STEP, DAY = 1000, 86400000
+local MAX_STEP, DAY, HOUR = 1000, 86400000, 3600000
 local TOMB_MS = 30 * DAY
 local promoted, pruned, trimmed, more = 0, 0, 0, 0
 local dropped, rescued, buried = {}, {}, {}
@@ -139,11 +140,68 @@ local function prune_tombs()
   end
 end
 
+-- Of each of these queues: is one of its messages in somebody's hands?
+local function among_leased(wanted)
+  local found = {}
+  for _, worker in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+    for _, holder in ipairs(redis.call('SMEMBERS', root .. 'w:' .. worker)) do
+      for _, one in ipairs(deliveries_of(root .. 'h:' .. holder)) do
+        local queue = queue_and_message(one[4])
+        if wanted[queue] then found[queue] = true end
+      end
+    end
+  end
+  return found
+end
+
+local function is_served(queue)
+  for _, worker in ipairs(redis.call('SMEMBERS', root .. 'v:' .. queue)) do
+    local lease = redis.call('ZSCORE', KEYS[2], worker)
+    if lease and tonumber(lease) > now then return true end
+  end
+  return false
+end
+
+local function holds_any(queue)
+  local keys = {root .. 's:' .. queue}
+  for priority = 0, 9 do keys[#keys + 1] = ready_key(root, queue, priority) end
+  return redis.call('EXISTS', unpack(keys)) > 0 or tonumber(redis.call('HGET', root .. 'buried', queue) or 0) > 0
+    or redis.call('SISMEMBER', root .. 'paused', queue) == 1
+end
+
+-- Queues that nobody serves, nor has for a time, and in which nothing stands, are forgotten. The others are looked at again an hour
+-- later, since looking into all hands costs as much as they hold.
+local function forget_served()
+  local idle, any = {}, false
+  local since = now - tonumber(ARGV[4])
+  local later = math.min(now, since + HOUR)
+  for _, queue in ipairs(redis.call('ZRANGEBYSCORE', root .. 'served', '-inf', since, 'LIMIT', 0, 100)) do
+    if is_served(queue) or holds_any(queue) then
+      redis.call('ZADD', root .. 'served', later, queue)
+    else
+      idle[queue], any = true, true
+    end
+  end
+  if not any then return end
+  local leased = among_leased(idle)
+  for queue in pairs(idle) do
+    if leased[queue] then
+      redis.call('ZADD', root .. 'served', later, queue)
+    else
+      redis.call('ZREM', root .. 'served', queue)
+      redis.call('DEL', root .. 'v:' .. queue)
+      redis.call('SREM', KEYS[4], queue)
+      redis.call('SREM', root .. 'recorded', queue)
+    end
+  end
+end
+
 -- The first write is one that is never refused for lack of room, and no later one of the script is then.
 redis.call('ZREMRANGEBYSCORE', KEYS[7], '-inf', now - DAY)
 pruned = prune(KEYS[5], now)
 prune_dead()
 promote_all()
 prune_tombs()
+forget_served()
 if now <= tonumber(ARGV[1]) then rescue() end
 return {promoted, dropped, rescued, buried, pruned, trimmed, more}

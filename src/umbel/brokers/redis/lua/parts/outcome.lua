@@ -22,12 +22,12 @@ local function apply_outcome(root, now, queue, m, kind, a, b)
   end
   local due = now + tonumber(a)
   if kind == 'R' then
-    m = with_attempt(m)
+    m = never_parked(with_attempt(m))
     local number = place(root, now, queue, due, m)
     if recorded then records().waits(root, m, due, number, b) end
     return nil
   end
-  if b == '1' then m = with_parked(m, now) end
+  if b == '1' then m = with_parked(m, now) elseif due > now then m = never_parked(m) end
   if due > now then
     local number = place(root, now, queue, due, m)
     if recorded then records().waits(root, m, due, number) end

@@ -103,3 +103,9 @@ local function with_parked(m, now)
   if struct.unpack('>I8', m, 34) > 0 then return m end
   return string.sub(m, 1, 33) .. struct.pack('>I8', now) .. string.sub(m, 42)
 end
+
+-- It has run, so the time of a wait to come counts from then on.
+local function never_parked(m)
+  if struct.unpack('>I8', m, 34) == 0 then return m end
+  return string.sub(m, 1, 33) .. string.rep('\0', 8) .. string.sub(m, 42)
+end
