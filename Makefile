@@ -89,13 +89,13 @@ reference: .venv/.installed
 
 test: .venv-test/main/.installed
 	@command -v redis-server >/dev/null || echo 'No redis-server: the tests on Redis are skipped. Debian: apt-get install redis-server'
-	$(ON_WHEEL) -m pytest -n $(JOBS) $(ARGS)
+	$(ON_WHEEL) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 	for version in $(foreach version,$(OTHER_PYTHONS),$(if $(call find-python,$(version)),$(version))); do \
 		$(MAKE) --no-print-directory test-on-$$version; \
 	done
 
 test-on-%: .venv-test/%/.installed
-	UMBEL_TEST=wheel .venv-test/$*/bin/python -m pytest -n $(JOBS) $(ARGS) tests/unit tests/brokers
+	UMBEL_TEST=wheel .venv-test/$*/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS) tests/unit tests/brokers
 
 chaos: .venv-test/main/.installed
 	UMBEL_KILLS=$(KILLS) $(ON_WHEEL) -m pytest -m chaos --timeout 7200 -n $(JOBS) $(ARGS) tests/process

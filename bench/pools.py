@@ -22,30 +22,34 @@ SHAPES = ((100, 0.01, 40_000), (1_000, 0.1, 40_000), (10_000, 1.0, 40_000))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 
 
+def steady(ends: list[float], beside: int, seconds: float) -> float:
+    """Tasks a second over a whole number of sleeps in the steady part, since ends come in waves."""
+    first, last = ends[len(ends) // 4], ends[-1 - beside]
+    span = max(1, int((last - first) / seconds)) * seconds
+    return sum(first < at <= first + span for at in ends) / span
+
+
 def bare(beside: int, seconds: float, count: int) -> float:
     """Tasks a second of a loop in which so many coroutines take turns at sleeping."""
+    ends: list[float] = []
 
-    async def run() -> float:
-        left = count
+    async def one() -> None:
+        await asyncio.sleep(seconds)
+        ends.append(time.monotonic())
 
-        async def one() -> None:
-            await asyncio.sleep(seconds)
+    async def lane(turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.create_task(one())
 
-        async def lane() -> None:
-            nonlocal left
-            while left > 0:
-                left -= 1
-                await asyncio.create_task(one())
+    async def run() -> None:
+        await asyncio.gather(*[lane(count // beside) for _ in range(beside)])
 
-        begin = time.monotonic()
-        await asyncio.gather(*[lane() for _ in range(beside)])
-        return count / (time.monotonic() - begin)
-
-    return asyncio.run(run())
+    asyncio.run(run())
+    return steady(ends, beside, seconds)
 
 
 def umbel(broker: str, beside: int, seconds: float, count: int) -> float:
-    """Tasks a second of a worker, between the ends of the first and the last tenth."""
+    """Tasks a second of a worker."""
     stage = Stage(broker)
     try:
         from bench.tasks import app
@@ -64,11 +68,7 @@ def umbel(broker: str, beside: int, seconds: float, count: int) -> float:
         times = stage.times()
         if len(times) < count:
             raise RuntimeError(f"{count - len(times)} tasks never ran")
-        # a whole number of sleeps between two moments in the steady part, since ends come in waves
-        ends = [at / 1e9 for at in times]
-        first, last = ends[count // 4], ends[-1 - beside]
-        span = max(1, int((last - first) / seconds)) * seconds
-        return sum(first < at <= first + span for at in ends) / span
+        return steady([at / 1e9 for at in times], beside, seconds)
     finally:
         stage.close()
 

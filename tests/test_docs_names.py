@@ -22,7 +22,7 @@ NO_SETTINGS = {"UMBEL_THOROUGH", "UMBEL_DEBUG", "UMBEL_KEY", "UMBEL_NAME_OF_SETT
 
 def commands(text: str) -> Iterator[str]:
     """Everything that is written as a command: in code inside a line, and as a line of a block."""
-    yield from re.findall(r"`(umbel [^`]+)`", text)
+    yield from re.findall(r"`(umbel (?!\w+: )[^`]+)`", text)  # with a colon it is what a process calls itself
     for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         yield from (line.split("  #")[0] for line in re.findall(r"^umbel .+$", block, re.MULTILINE))
 

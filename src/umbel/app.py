@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from .broker import Broker, BrokerSettings
 from .call import CallKeywords
@@ -22,6 +22,9 @@ from .registry import AnyTask, Registry, set_current, task_name
 from .result import AsyncResult
 from .settings import SettingKeywords, Settings
 from .task import Task, class_options
+
+if TYPE_CHECKING:
+    from .embedding import StartedWorker
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -193,21 +196,33 @@ class Umbel:
 
     # -- the broker
 
-    def make_broker(self) -> Broker:
+    def make_broker(self, *, reply_timeout: float | None = None) -> Broker:
         """A broker for the settings as they are now, not opened: for a consumer or an inspector. ``ConfigError`` for an
-        address that nothing answers to."""
+        address that nothing answers to. ``reply_timeout``: see ``BrokerSettings``."""
         if self._stand_in is not None:
             return self._stand_in()
         from .brokers import make_broker  # 50 ms of package metadata that a declaration need not pay
 
         s = self._config.settings
-        return make_broker(s.broker, broker_settings(s), self.clock)
+        return make_broker(s.broker, broker_settings(s, reply_timeout), self.clock)
 
     def replace_broker(self, make: Callable[[], Broker] | None) -> Callable[[], Broker] | None:
         """From now on :meth:`make_broker` answers with what ``make`` makes, whatever the settings say; None: as they say again.
         Answers with what stood there before. For tests: see ``umbel.testing``."""
         before, self._stand_in = self._stand_in, make
         return before
+
+    def start_worker(self, *, threads: int = 4, queues: Sequence[str] = (), strict: bool = False, name: str = "") -> StartedWorker:
+        """Run a worker on ``threads`` threads of this process, for projects that want no second one; answers at once, and
+        connects by itself. Stop it with ``.stop()``, as a context manager, or leave it to the end of the process.
+
+        ``queues`` (none: all that tasks declare, and the default), ``strict`` and ``name`` as of ``umbel worker``. In the process
+        that a reloader of Flask or Django keeps to watch files nothing is started. Raises ``ConfigError``; ``WorkerError`` where
+        one runs already. It is not forked with the process, touches no signal, and cannot kill a task: see docs/embedding.md.
+        """
+        from .embedding import start_worker  # the worker's modules are not for those who only send
+
+        return start_worker(self, threads, queues, strict, name)
 
     def close(self) -> None:
         """Close the producer's broker. Twice is once; the next call opens it again."""
@@ -221,13 +236,14 @@ class Umbel:
         return f"<Umbel app, {len(self._registry.tasks)} tasks>"
 
 
-def broker_settings(settings: Settings) -> BrokerSettings:
+def broker_settings(settings: Settings, reply_timeout: float | None = None) -> BrokerSettings:
     """What a store must know of an app."""
     return BrokerSettings(
         app=settings.name,
         record_ttl=settings.record_ttl,
         dead_letter_bytes=settings.dead_letter_bytes,
         dead_letter_ttl=settings.dead_letter_ttl,
+        reply_timeout=reply_timeout,
     )
 
 

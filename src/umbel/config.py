@@ -24,7 +24,7 @@ _ENV_OTHERS = ("DEBUG", "TEST", "KILLS")
 """Names behind ``UMBEL_`` that are not settings: traces on the command line and, like all of ``UMBEL_TEST_*``, switches of tests."""
 
 
-_NONE_SAYS = ("soft_time_limit", "time_limit")
+_NONE_SAYS = ("soft_time_limit", "time_limit", "max_memory_per_child")
 """Settings for which None means something: no limit."""
 
 

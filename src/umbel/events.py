@@ -123,13 +123,19 @@ class LeaseLost(Event, frozen=True, kw_only=True):
 
 
 class ChildDied(Event, frozen=True, kw_only=True):
-    """A worker's child is gone. ``blamed`` is the message that it ran."""
+    """A worker's child is gone, whatever the way. ``reason`` is for people, ``blamed`` is the message whose run ended it.
+
+    ``cause`` is one of: ``max_tasks`` and ``max_memory`` (replaced at its own wish), ``dismissed`` (by a shutdown or a reload),
+    ``time_limit``, ``memory_limit``, ``cancelled`` (killed for what it ran), ``shutdown``, ``stuck``, ``lease_lost`` (killed by its
+    supervisor), ``out_of_memory`` (killed by the kernel), ``crashed``.
+    """
 
     worker: str
     pid: int
     reason: str
     blamed: str | None = None
     returned: int = 0
+    cause: str = "crashed"
 
 
 class Rescued(Event, frozen=True, kw_only=True):

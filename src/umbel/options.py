@@ -228,7 +228,7 @@ def _retry(value: Any) -> Retry:
 
 
 def _queue(value: Any) -> str:
-    """a name"""
+    """a name without '@'"""
     return check_queue(value)
 
 

@@ -41,6 +41,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     instances do go."""
     shutdown_timeout: float = 25.0
     """For how long what runs may go on after TERM. Under the 30 s after which orchestrators kill."""
+    max_tasks_per_child: int = 0
+    """After at most so many tasks a worker's child is replaced by a fresh one; 0: never."""
+    max_memory_per_child: int | str | None = "auto"
+    """KiB that a worker's child may have for itself; ``"auto"``: 80 % of the memory there is, shared among the children."""
     deploy_grace: float = 86_400.0
     """For how long a message is parked, waiting for a worker that knows its task and its parameters; then it is a dead letter."""
     max_payload: int = 262_144
@@ -69,7 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SettingKeywords(TypedDict, total=False):
-    """The keywords of ``Umbel(...)``, for type checkers. None is as if it was not said, but for the two limits."""
+    """The keywords of ``Umbel(...)``, for type checkers. None is as if it was not said, but for limits."""
 
     broker: str | None
     soft_time_limit: float | timedelta | None
@@ -80,6 +84,8 @@ class SettingKeywords(TypedDict, total=False):
     crash_limit: int | None
     worker_loss_limit: int | None
     shutdown_timeout: float | timedelta | None
+    max_tasks_per_child: int | None
+    max_memory_per_child: int | str | None
     deploy_grace: float | timedelta | None
     max_payload: int | str | None
     warn_payload: int | str | None
@@ -165,9 +171,7 @@ def _grace(given: object) -> float:
 
 def _limit(given: object) -> float | None:
     """seconds (a number over 0), a timedelta, or none"""
-    if given is None or (isinstance(given, str) and given.strip().lower() in ("none", "off", "")):
-        return None
-    return _span(given)
+    return None if _is_none(given) else _span(given)
 
 
 def _count(given: object) -> int:
@@ -187,6 +191,15 @@ def _counter(given: object) -> int:
     return value
 
 
+def _tasks(given: object) -> int:
+    """a whole number of tasks, or none"""
+    return 0 if _is_none(given) else _count(given)
+
+
+def _is_none(given: object) -> bool:
+    return given is None or (isinstance(given, str) and given.strip().lower() in ("none", "off", ""))
+
+
 _UNITS = {"kib": 1024, "mib": 1024**2, "gib": 1024**3, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
 
 
@@ -198,6 +211,21 @@ def _size(given: object) -> int:
             if text.endswith(unit):
                 return round(_number(text[: -len(unit)]) * factor)
     return _count(given)
+
+
+def _memory(given: object) -> int | str | None:
+    """'auto', none, a size with its unit such as '200MB' or '1.5GiB', or KiB (a whole number), as in Celery"""
+    if _is_none(given):
+        return None
+    if not isinstance(given, str):
+        size = _count(given)
+    elif (text := given.strip().lower()) == "auto":
+        return text
+    else:
+        size = _size(text) // 1024 if text.endswith(tuple(_UNITS)) else _count(text)
+    if size == 0:
+        raise ValueError
+    return size
 
 
 def _text(given: object) -> str:
@@ -292,6 +320,8 @@ ACCEPTS: dict[str, Callable[[object], Any]] = {
     "crash_limit": _counter,
     "worker_loss_limit": _counter,
     "shutdown_timeout": _grace,
+    "max_tasks_per_child": _tasks,
+    "max_memory_per_child": _memory,
     "deploy_grace": _grace,
     "max_payload": _size,
     "warn_payload": _size,
@@ -312,6 +342,8 @@ CELERY_NAMES = {
     "task_time_limit": "time_limit",
     "task_soft_time_limit": "soft_time_limit",
     "result_expires": "record_ttl",
+    "worker_max_tasks_per_child": "max_tasks_per_child",
+    "worker_max_memory_per_child": "max_memory_per_child",
 }
 """Celery's names for settings of the same meaning: accepted in code, not in files of ours."""
 

@@ -10,7 +10,6 @@ from types import ModuleType
 
 import pytest
 
-from tests.cli.conftest import Run, answer
 from umbel import Umbel
 from umbel.cli.compatibility import BREAKS, PARKS, SAFE, compare
 from umbel.cli.declarations import Declared, declared, read
@@ -198,7 +197,7 @@ def test_prints_of_other_releases_of_umbel(tmp_path: Path) -> None:
     assert read(file).tasks["t"].queue == "q"
 
 
-def test_hostile_names_stay_inert(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "tasks.py").write_text(HEAD + "@app.task(name='{0}<b>', queue='%s')\ndef t(a='\\x1b[31m'): ...\n")
-    assert "\x1b" not in run("signatures").stdout
-    assert list(answer(run("signatures", "--json"))["tasks"]) == ["{0}<b>"]
+def test_hostile_names_stay_inert(project: Project) -> None:
+    (project.folder / "tasks.py").write_text(HEAD + "@app.task(name='{0}<b>', queue='%s')\ndef t(a='\\x1b[31m'): ...\n")
+    assert "\x1b" not in project.run().stdout
+    assert list(json.loads(project.run("--json").stdout)["tasks"]) == ["{0}<b>"]

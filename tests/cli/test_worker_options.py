@@ -37,7 +37,7 @@ def test_celerys_line(bare: Run, started: list[WorkerOptions]) -> None:
 
 def test_every_flag(bare: Run, started: list[WorkerOptions], tmp_path: Path) -> None:
     line = "worker -A p:app -b redis://h/0 --app-name n -c 3 -Q b,a,,b --strict -n w@%h --loglevel debug --logfile l --pidfile p"
-    said = bare(*line.split(), "--time-limit", "30", "--soft-time-limit", "20", "--fail-fast", "--json")
+    said = bare(*line.split(), "--time-limit", "30", "--soft-time-limit", "20", "--fail-fast", "--json", *["--max-tasks-per-child", "9"])
     assert said.exit_code == 75, said.output
     assert started == [
         WorkerOptions(
@@ -51,7 +51,7 @@ def test_every_flag(bare: Run, started: list[WorkerOptions], tmp_path: Path) -> 
             log_json=True,
             pidfile=f"{tmp_path}/p",
             fail_fast=True,
-            settings={"broker": "redis://h/0", "name": "n", "time_limit": "30", "soft_time_limit": "20"},
+            settings={"broker": "redis://h/0", "name": "n", "time_limit": "30", "soft_time_limit": "20", "max_tasks_per_child": "9"},
         )
     ]
 
@@ -63,7 +63,7 @@ def test_flags_that_are_not_needed_are_accepted_with_a_note(bare: Run, started: 
 
 @pytest.mark.parametrize(
     "flags",
-    ["-P gevent", "-P solo", "--max-tasks-per-child 5", "--max-memory-per-child=9", "-D", "--autoscale 3,1"],
+    ["-P gevent", "-P solo", "-D", "--autoscale 3,1"],
 )
 def test_what_this_version_has_not_is_said(bare: Run, started: list[WorkerOptions], flags: str) -> None:
     said = bare("-A", "p", "worker", *flags.split())
@@ -91,7 +91,8 @@ def test_what_a_pool_has_not_is_said(bare: Run, started: list[WorkerOptions], fl
 
 @pytest.mark.parametrize(
     "flags",
-    ["-c 0", "-c x", "-l loud", "--time-limit soon", "--time-limit 0", "--logfile no/such/l", "-b nonsense", "--what", "extra"],
+    ["-c 0", "-c x", "-l loud", "--time-limit soon", "--time-limit 0", "--logfile no/such/l", "-b nonsense", "--what", "extra"]
+    + ["--max-tasks-per-child -1", "--max-tasks-per-child some", "--max-memory-per-child lots", "--max-memory-per-child 0"],
 )
 def test_bad_usage_is_one_line(bare: Run, started: list[WorkerOptions], flags: str) -> None:
     said = bare("-A", "p", "worker", *flags.split())

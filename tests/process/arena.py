@@ -179,7 +179,7 @@ def _children_of(parent: int) -> list[int]:
 
 
 def _is_forked(pid: int) -> bool:
-    """Was it forked from a template (same command line as its parent), or does its name say so?"""
+    """Does its title say that it is a child, or was it forked from a template (same command line as its parent)?"""
     stat = _stat(pid)
     if not stat:
         return False
@@ -188,4 +188,8 @@ def _is_forked(pid: int) -> bool:
         parents = Path(f"/proc/{stat[1]}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False
+    if ours.startswith((b"umbel child", b"umbel herald")):
+        return ours.startswith(b"umbel child")
+    if ours.startswith(b"umbel template"):
+        return ours == parents
     return b"umbel.worker.template" in ours and (ours == parents or (b"umbel.worker.template" not in parents and stat[1] != stat[3]))

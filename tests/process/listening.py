@@ -11,6 +11,8 @@ from umbel.events import ChildDied, LeaseLost, Reconnected, TaskTimedOut
 def _told(event):
     if os.path.exists(os.environ["SAMPLE_MARKS"] + ".slow"):
         time.sleep(0.7)
+    if isinstance(event, ChildDied):
+        put_mark("causes", event.cause)
     what = event.blamed if isinstance(event, ChildDied) else event.kind if isinstance(event, TaskTimedOut) else "told"
     put_mark(type(event).__name__, str(what))
     if os.path.exists(os.environ["SAMPLE_MARKS"] + ".deadly"):

@@ -1,15 +1,17 @@
 """The tasks of the process tests, as a user's module: imported by real workers, from their working directory."""
 
 import asyncio
+import contextvars
 import ctypes
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
-from umbel import Retry, Umbel, current_task
+from umbel import Retry, SoftTimeLimitExceeded, Umbel, current_task
 
 app = Umbel(
     "sample",
@@ -17,6 +19,9 @@ app = Umbel(
     heartbeat=float(os.environ.get("SAMPLE_LEASE", "2")) / 4,
     shutdown_timeout=float(os.environ.get("SAMPLE_DRAIN", "25")),
 )
+if os.path.exists(ballast := os.environ.get("SAMPLE_BALLAST_FILE", "")):
+    with open(ballast) as file:
+        BALLAST = b"1" * int(file.read())
 _MARKS = os.open(os.environ.get("SAMPLE_MARKS", os.devnull), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
@@ -133,4 +138,139 @@ def terminates(n):
 @app.task(name="coroutine")
 async def coroutine(n):
     await asyncio.sleep(0)
+    put_mark(n)
+
+
+_who: contextvars.ContextVar[int] = contextvars.ContextVar("who", default=-1)
+_beside = 0
+
+
+@app.task(name="beside", track=True)
+async def beside(n, seconds):
+    """Answers with how many of its kind ran beside it at most, and whether its context stayed its own."""
+    global _beside
+    clean = _who.get() == -1
+    _who.set(n)
+    _beside += 1
+    most = 0
+    for _ in range(5):
+        await asyncio.sleep(seconds / 5)
+        most = max(most, _beside)
+        clean = clean and _who.get() == n and current_task.request.args[0] == n
+    _beside -= 1
+    return [most, clean]
+
+
+@app.task(name="context", track=True)
+def context(n, seconds):
+    clean = _who.get() == -1
+    _who.set(n)
+    time.sleep(seconds)
+    return clean and _who.get() == n and current_task.request.args[0] == n
+
+
+@app.task(name="anap", track=True)
+async def anap(n, seconds):
+    put_mark(n, "begin")
+    await asyncio.sleep(seconds)
+    put_mark(n)
+
+
+@app.task(name="soft_steps", soft_time_limit=0.3, time_limit=20, track=True)
+def soft_steps(n):
+    put_mark(n, "begin")
+    for _ in range(3000):
+        time.sleep(0.01)
+    put_mark(n)
+
+
+@app.task(name="steps", track=True)
+def steps(n, seconds):
+    put_mark(n, "begin")
+    for _ in range(int(seconds * 100)):
+        time.sleep(0.01)
+    put_mark(n)
+
+
+@app.task(name="soft_told", soft_time_limit=0.3, time_limit=20, track=True)
+async def soft_told(n):
+    try:
+        await asyncio.sleep(30)
+    except SoftTimeLimitExceeded:
+        return "told"
+
+
+@app.task(name="endless", soft_time_limit=None, time_limit=1.0)
+def endless(n):
+    put_mark(n, "begin")
+    while True:
+        time.sleep(0.01)
+
+
+@app.task(name="endless_async", soft_time_limit=None, time_limit=1.0)
+async def endless_async(n):
+    put_mark(n, "begin")
+    await asyncio.sleep(600)
+
+
+@app.task(name="blocks", soft_time_limit=None, time_limit=1.0)
+async def blocks(n, seconds):
+    put_mark(n, "begin")
+    nap = time.sleep
+    nap(seconds)
+    put_mark(n)
+
+
+@app.task(name="progresses", track=True)
+async def progresses(n):
+    told = [current_task.progress(step, 3) for step in (1, 2, 3)]
+    await asyncio.sleep(0.1)
+    return told
+
+
+@app.task(name="retries", bind=True, max_retries=2, track=True)
+async def retries(self, n):
+    await asyncio.sleep(0)
+    if self.request.retries < 2:
+        self.retry(countdown=0.05)
+    return self.request.retries
+
+
+@app.task(name="raises", track=True)
+async def raises(n):
+    await asyncio.sleep(0)
+    raise LookupError("no such thing")
+
+
+_kept = []
+
+
+@app.task(name="leak")
+def leak(n, size=1 << 20):
+    """Keeps ``size`` bytes for ever."""
+    _kept.append(b"\1" * size)
+    put_mark(n)
+
+
+@app.task(name="swell", time_limit=60, soft_time_limit=50)
+def swell(n, size):
+    """Takes ``size`` bytes at once, and then some time."""
+    put_mark(n, "begin")
+    ballast = b"\1" * size
+    time.sleep(30)
+    put_mark(n, f"run{len(ballast)}")
+
+
+@app.task(name="swells_for")
+def swells_for(n, size, seconds):
+    ballast = b"\1" * size
+    time.sleep(seconds)
+    del ballast
+    put_mark(n)
+
+
+@app.task(name="swells_later")
+def swells_later(n, size):
+    """Leaves a thread behind that takes memory when the task is over."""
+    threading.Timer(0.3, lambda: _kept.append(b"\1" * size)).start()
     put_mark(n)

@@ -25,6 +25,17 @@ POINTS = [
     "child.retrying",
     "child.leaving",
 ]
+CELLS = [("prefork", target, point) for target in ("child", "template", "supervisor", "tree") for point in POINTS]
+"""And for the pools: what is theirs are the threads of a child, so by default only where those differ; all under ``make chaos``."""
+CELLS += [
+    (pool, target, point)
+    for pool in ("threads", "asyncio")
+    for target in ("child", "template", "supervisor", "tree")
+    for point in POINTS
+    if KILLS >= 20
+    or (target == "child" and point not in ("child.before_exchange", "child.leaving"))
+    or (target, point) == ("tree", "child.running")
+]
 TASKS = 12
 LEASE = 2.0
 SETTLE_AFTER = 0.010
@@ -70,12 +81,16 @@ def _check_duplicates(arena, numbers, dead):
             assert last[run.pid] - run.at <= SETTLE_AFTER + SLACK, f"{n} ran twice though it had ended long before: {runs}"
 
 
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("target", ["child", "template", "supervisor", "tree"])
-def test_nothing_is_lost(arena, target, point):
+def _in_pool(pool):
+    """Two children in each; in those of a pool two tasks at once."""
+    return () if pool == "prefork" else ("-P", pool, "--processes", "2")
+
+
+@pytest.mark.parametrize(("pool", "target", "point"), CELLS)
+def test_nothing_is_lost(arena, pool, target, point):
     survives = target in ("child", "template") and point != "child.leaving"
-    worker = arena.worker().ready()
-    survivor = worker if survives else arena.worker().ready()
+    worker = arena.worker(*_in_pool(pool)).ready()
+    survivor = worker if survives else arena.worker(*_in_pool(pool)).ready()
     dead, everything, delays = set(), [], []
     for kill in range(KILLS):
         numbers = [f"{kill}-{i}" for i in range(TASKS)]
@@ -102,7 +117,7 @@ def test_nothing_is_lost(arena, target, point):
         if not survives:
             struck.process.wait(30)
             other = survivor if struck is worker else worker
-            worker, survivor = other, arena.worker().ready()
+            worker, survivor = other, arena.worker(*_in_pool(pool)).ready()
     _check_duplicates(arena, everything, dead)
     wait_for(lambda: all(q.ready == q.leased == q.scheduled == q.dead == 0 for q in arena.stats()), 20)
     print(f"{target} at {point}: back after at most {max(delays):.2f} s")

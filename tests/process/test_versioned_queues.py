@@ -92,10 +92,11 @@ def test_what_a_killed_release_leaves_is_taken_over(arena, releases):
     assert all(b.ran(n) for n in [*range(20), "soon", "later", "flaky"])
 
 
-def test_what_a_release_leaves_in_good_order_is_taken_over_at_once(arena, releases):
+@pytest.mark.parametrize("pool", ["prefork", "threads", "asyncio"])
+def test_what_a_release_leaves_in_good_order_is_taken_over_at_once(arena, releases, pool):
     a, b = releases
     old = a.worker()
-    b.worker()
+    b.worker("-P", pool)
     a.send("late", countdown=2)
     assert old.stop() == 0
     assert not served(arena)["default@a"]

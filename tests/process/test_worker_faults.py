@@ -101,16 +101,18 @@ def test_what_the_broker_did_not_answer_is_asked_again(tmp_path, server):
         arena.close()
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
 @pytest.mark.parametrize("new_ones", [False, True], ids=["its connection", "all its connections"])
-def test_a_child_that_could_fetch_and_does_not(tmp_path, server, new_ones):
+def test_a_child_that_could_fetch_and_does_not(tmp_path, server, new_ones, pool):
     """Its own way to the broker is a black hole, the supervisor's is not: it connects anew, or else it is replaced."""
     hole = BlackHole(server.port)
     arena = Arena(tmp_path, f"redis://127.0.0.1:{hole.port}/0?socket_timeout=120")
     arena.environment["UMBEL_TEST_SPANS"] = "reconnect=7 stuck=14"  # more than the 5 s for which an idle child waits
     try:
-        worker = arena.worker(concurrency=1).ready()
+        worker = arena.worker("-P", pool, concurrency=1).ready()
         (child,) = worker.children()
-        wait_for(lambda: len(ports_of(child)) == 2)  # one to ask, one to wait
+        # one to ask, one to wait; of a pool, whose lookout has a broker of its own, another one to ask
+        wait_for(lambda: len(ports_of(child)) == (2 if pool == "prefork" else 3))
         hole.swallow(child, new_ones=new_ones)
         arena.send("mark", "m")
         arena.all_ran(["m"], 60)
@@ -318,3 +320,36 @@ def test_a_supervisor_killed_between_taking_permits_and_giving_back(arena):
     arena.all_ran(hostages, 30)
     wait_for(lambda: len(arena.runs("long", "begin")) == 2, 10)
     assert {n: len(arena.runs(n)) for n in hostages} == dict.fromkeys(hostages, 1)
+
+
+# -- orders and templates that come to nothing
+
+
+def test_revoking_with_terminate_what_is_claimed_and_not_begun(arena):
+    worker = arena.worker(concurrency=1).ready()
+    arena.arm("child.after_claim")
+    result = arena.send("tracked", "t", 60)
+    child = arena.stopped_at("child.after_claim")
+    result.revoke(terminate=True)
+    wait_for(lambda: worker.said("is to be ended"))
+    arena.release("child.after_claim", child)
+    wait_for(lambda: result.state == "REVOKED", 20)
+    assert not arena.runs("t")
+    wait_for(lambda: child not in worker.children())
+    arena.send("mark", "after")
+    arena.all_ran(["after"])
+
+
+def test_a_template_that_does_not_fork_is_replaced(sqlite_arena):
+    arena = sqlite_arena
+    arena.environment["UMBEL_TEST_SPANS"] = "stuck=2"
+    worker = arena.worker(concurrency=1).ready()
+    (child,), template = worker.children(), worker.template()
+    os.kill(template, signal.SIGSTOP)
+    os.kill(child, signal.SIGKILL)
+    arena.send("mark", "m")
+    arena.all_ran(["m"], 30)
+    assert worker.said(f"the template {template} does not fork")
+    assert worker.template() != template
+    assert worker.stop() == 0
+    assert not _session(worker.pid)

@@ -29,6 +29,33 @@ def test_the_defaults_that_promises_rest_on() -> None:
     assert (s.default_queue, s.timezone, s.redact) == ("default", "UTC", ())
 
 
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ("auto", "auto"),
+        (None, None),
+        ("none", None),
+        ("", None),
+        (200_000, 200_000),
+        ("200000", 200_000),
+        ("200MB", 195_312),
+        ("1.5 GiB", 1_572_864),
+    ]
+    + [("512KiB", 512)],
+)
+def test_memory_of_a_child(given: object, value: object) -> None:
+    config = Config(max_memory_per_child=given)
+    assert config.max_memory_per_child == value
+    config.update(worker_max_memory_per_child=config.max_memory_per_child)  # what was read may be given again
+    assert config.max_memory_per_child == value
+
+
+@pytest.mark.parametrize("given", [0, "0", "0MB", "lots", "12 parsecs", -5, 1.5, True, "-1GB"])
+def test_nonsense_for_memory_is_refused(given: object) -> None:
+    with pytest.raises(ConfigError, match=r"'200MB' or '1\.5GiB', or KiB"):
+        Config(max_memory_per_child=given)
+
+
 def test_who_wins(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = Config(default_queue="code", crash_limit=1, lease_ttl=30, record_ttl=1)
     (clean / "pyproject.toml").write_text('[tool.umbel]\ncrash_limit = 2\nlease_ttl = 31\nrecord_ttl = 2\nredact = ["card"]\n')

@@ -31,6 +31,7 @@ from umbel.envelope import Delivery
 from umbel.facets import Cancelled, Remembers
 from umbel.outcome import Dead, Done, Dropped, Outcome, Retry
 from umbel.request import encode_progress
+from umbel.result import _serves
 
 WHEN = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -266,3 +267,17 @@ def test_a_broker_without_records_says_so(app: Umbel, job: Task[[int], datetime]
     for ask in (lambda: result.state, lambda: result.get(timeout=0), result.revoke):
         with pytest.raises(NotSupported, match="does not support"):
             ask()
+
+
+@pytest.mark.parametrize(
+    ("about", "serves"),
+    [
+        (b'{"queues": ["emails@2", "emails"]}', True),
+        (b'{"queues": ["emails@1"]}', True),
+        (b'{"queues": ["emails@2", "other"]}', False),
+        (b"{}", True),
+        (b"not json", True),
+    ],
+)
+def test_a_queue_of_a_release_is_served_by_who_would_take_it_over(about: bytes, serves: bool) -> None:
+    assert _serves(about, "emails@1") is serves

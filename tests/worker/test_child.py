@@ -13,11 +13,11 @@ from umbel.events import TaskSucceeded
 from umbel.message import encode_body
 from umbel.testing.clock import ManualClock
 from umbel.testing.faults import Fault, FaultyBroker
-from umbel.worker.child import POKE, Birth, Child, run_child
+from umbel.worker.child import Birth, Child, run_child
 from umbel.worker.claimer import Claimer
 from umbel.worker.judge import Sentence, judge
 from umbel.worker.permits import Permits
-from umbel.worker.slots import Slots
+from umbel.worker.slots import POKE, Slots
 
 
 @pytest.fixture

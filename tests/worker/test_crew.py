@@ -10,9 +10,9 @@ from umbel.message import encode_body
 from umbel.outcome import Dead, Dropped, Released, Retry
 from umbel.policy import HardLimitPolicy
 from umbel.worker.catalog import TaskFacts
-from umbel.worker.crew import Killed, Member, blame_for, found_running
+from umbel.worker.crew import Killed, Member, blame_for, cause_of, found_running, is_expected
 from umbel.worker.options import WorkerOptions
-from umbel.worker.slots import IDLE, Running
+from umbel.worker.slots import IDLE, Running, Wish
 from umbel.worker.template import catalog_of
 
 RAN = Running(version=5, seq=2, size=4, at=1, batch_since=0.0, started=0.0, soft=0.0, hard=0.0)
@@ -50,7 +50,11 @@ def test_a_cancel_drops_what_it_was_meant_for():
     assert _blame(Killed.CANCEL) == Blame(RECEIPT, Dropped("cancelled"))
 
 
-@pytest.mark.parametrize("killed", [Killed.HARD, Killed.CANCEL])
+def test_the_memory_that_it_took_is_charged_to_a_task_as_a_crash():
+    assert _blame(Killed.MEMORY) == Blame(RECEIPT)
+
+
+@pytest.mark.parametrize("killed", [Killed.HARD, Killed.CANCEL, Killed.MEMORY])
 def test_what_began_after_the_sentence_is_given_back_uncharged(killed):
     assert _blame(killed, version=4) == Blame(RECEIPT, Released(0, "killed"))
 
@@ -58,6 +62,35 @@ def test_what_began_after_the_sentence_is_given_back_uncharged(killed):
 @pytest.mark.parametrize(("killed", "reason"), [(Killed.SHUTDOWN, "shutdown"), (Killed.STUCK, "killed"), (Killed.LOST, "killed")])
 def test_what_the_worker_did_is_not_charged_to_the_task(killed, reason):
     assert _blame(killed) == Blame(RECEIPT, Released(0, reason))
+
+
+@pytest.mark.parametrize(
+    ("changed", "cause"),
+    [
+        ({}, "crashed"),
+        ({"leaving": True}, "crashed"),
+        ({"leaving": True, "last": IDLE}, "dismissed"),
+        ({"wish": Wish.TASKS}, "crashed"),
+        ({"wish": Wish.TASKS, "last": IDLE}, "max_tasks"),
+        ({"wish": Wish.MEMORY, "last": IDLE, "leaving": True}, "max_memory"),
+        ({"out_of_memory": True}, "out_of_memory"),
+        ({"killed": Killed.MEMORY}, "memory_limit"),
+    ],
+)
+def test_the_cause_of_a_death_is_one_word(changed, cause):
+    assert cause_of(Member(0, "h", None, TASKS, 0.0, **{"pid": 1, "last": RAN, **changed})) == cause
+
+
+@pytest.mark.parametrize("killed", [one for one in Killed if one is not Killed.NO])
+def test_every_kill_has_a_word(killed):
+    assert cause_of(Member(0, "h", None, TASKS, 0.0, pid=1, killed=killed)) != "crashed"
+
+
+def test_who_dies_in_a_task_is_no_less_missed_for_having_wished_to_go():
+    wished = Member(0, "h", None, TASKS, 0.0, pid=1, wish=Wish.TASKS, last=RAN)
+    assert not is_expected(wished)
+    wished.last = IDLE
+    assert is_expected(wished)
 
 
 def test_what_the_store_has_no_more_is_still_named():

@@ -7,6 +7,7 @@ factories ``(url, settings, clock) -> Broker``. So a package of one's own adds a
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import entry_points
 
 from ..broker import Broker, BrokerSettings
@@ -20,7 +21,13 @@ Factory = Callable[[str, BrokerSettings, Clock], Broker]
 def make_broker(url: str, settings: BrokerSettings | None = None, clock: Clock = SYSTEM) -> Broker:
     """The broker of an address, not yet opened. Raises :class:`~umbel.errors.ConfigError` for an unknown scheme, or one
     whose library is not installed (the message says which extra to install)."""
-    scheme = url.partition(":")[0].lower()
+    factory = _factory(url.partition(":")[0].lower())
+    return factory(url, settings or BrokerSettings(), clock)
+
+
+@cache
+def _factory(scheme: str) -> Factory:
+    """Kept: the metadata of all installed packages is looked through, which in each forked child would cost 2 MB of its own."""
     found = {entry.name: entry for entry in entry_points(group="umbel.brokers")}
     if scheme not in found:
         raise ConfigError(f"broker address: {unknown_name('scheme', scheme, list(found))} (there are: {', '.join(sorted(found))})")
@@ -31,4 +38,4 @@ def make_broker(url: str, settings: BrokerSettings | None = None, clock: Clock =
             raise
         extra = found[scheme].module.rpartition(".")[2]
         raise ConfigError(f"the {scheme} broker needs the package {exc.name!r}: pip install 'umbel[{extra}]'") from exc
-    return factory(url, settings or BrokerSettings(), clock)
+    return factory

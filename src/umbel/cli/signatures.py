@@ -38,9 +38,10 @@ _HEADS = {
 )
 @click.pass_obj
 def signatures(target: Target, /, against: Path | None) -> int:
-    """All tasks with their parameters, one a line, the same for the same code. With --against: what breaks since an older print.
+    """All tasks with their parameters, one a line, the same for the same code.
 
-    It ends with 0 if nothing breaks, with 1 if something does, with 2 if the file is no print.
+    With --against an older print: what this release breaks. Ends with 0 if that is nothing, with 1 if it is something, with 2 if
+    the file is no print.
     """
     now = declared(target.load(discover=True))
     if against is not None:

@@ -26,6 +26,8 @@ WORKER_DEFAULTS: dict[str, Any] = {
     "pidfile": None,
     "time_limit": None,
     "soft_time_limit": None,
+    "max_tasks_per_child": None,
+    "max_memory_per_child": None,
     "fail_fast": False,
 }
 """What a command says that runs a worker and has no such options."""
@@ -35,8 +37,6 @@ BESIDE = {"threads": 10, "asyncio": 100}
 MOST_CHILDREN, MOST_BESIDE = 1_000, 20_000
 """Beyond these a mistyped number is more likely than a wish."""
 NOT_YET = {
-    "max_tasks_per_child": "--max-tasks-per-child",
-    "max_memory_per_child": "--max-memory-per-child",
     "autoscale": "--autoscale",
     "detach": "-D (use systemd, or a shell's &)",
 }
@@ -93,6 +93,12 @@ NOT_NEEDED = {
 @click.option("--pidfile", type=click.Path(dir_okay=False), help="Write the process id there.")
 @click.option("--time-limit", metavar="SECONDS", help="Hard limit of tasks that have none of their own.")
 @click.option("--soft-time-limit", metavar="SECONDS", help="Soft limit of tasks that have none of their own.")
+@click.option("--max-tasks-per-child", metavar="N", help="Replace a child after at most so many tasks.")
+@click.option(
+    "--max-memory-per-child",
+    metavar="SIZE",
+    help="What a child may have, 200MB or 1.5GiB; a plain number is KiB; none.  [default: 80 % of the memory there is, shared]",
+)
 @click.option("--fail-fast", is_flag=True, help="End with 69 when the broker is out of reach at the start, instead of waiting.")
 @reload_options
 @click.option("-B", "--beat", is_flag=True, hidden=True)
@@ -101,8 +107,6 @@ NOT_NEEDED = {
 @click.option("--without-gossip", is_flag=True, hidden=True)
 @click.option("--without-mingle", is_flag=True, hidden=True)
 @click.option("--without-heartbeat", is_flag=True, hidden=True)
-@click.option("--max-tasks-per-child", hidden=True)
-@click.option("--max-memory-per-child", hidden=True)
 @click.option("--autoscale", hidden=True)
 @click.option("-D", "--detach", is_flag=True, hidden=True)
 @click.pass_obj
@@ -126,7 +130,7 @@ def worker(target: Target, /, **given: Any) -> int:
 def options_of(target: Target, given: dict[str, Any]) -> WorkerOptions:
     """What the command line said, checked as far as it can be without the app, which the worker's template imports."""
     settings = target.command_line()
-    for key in ("time_limit", "soft_time_limit"):
+    for key in ("time_limit", "soft_time_limit", "max_tasks_per_child", "max_memory_per_child"):
         if given[key] is not None:
             accept(key, given[key], "command line")
             settings[key] = given[key]

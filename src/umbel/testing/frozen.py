@@ -44,7 +44,8 @@ class FrozenClock:
         Called where somebody names an absolute time: he took it from the machine's clock, which has gone on meanwhile, so
         that "in an hour" would else be some milliseconds more than an hour here.
         """
-        behind = SYSTEM.now() - self._hand.now()
+        # The next millisecond: his moment lies within the present one, and may have been rounded up
+        behind = SYSTEM.now() + 1 - self._hand.now()
         if self._follows and behind > 0:
             self._hand.advance(behind)
 

@@ -11,7 +11,8 @@ from ..clock import Clock
 from ..events import Buried, ChildDied, Event, TaskTimedOut
 from .catalog import TaskFacts
 from .clerk import Clerk
-from .crew import Member, Ran, describe_end, is_expected
+from .crew import Member, Ran, cause_of, describe_end, is_expected, killed_from_outside
+from .memory import KernelKills
 from .points import reach
 from .suspects import Inquest, hold_inquest
 
@@ -35,8 +36,9 @@ class Retirement(NamedTuple):
 class Burials:
     """Asks for each dead child's retirement until the broker has answered."""
 
-    def __init__(self, clerk: Clerk, worker: str, clock: Clock, tell: Callable[[Event], None]) -> None:
+    def __init__(self, clerk: Clerk, worker: str, clock: Clock, kernel: KernelKills, tell: Callable[[Event], None]) -> None:
         self._clerk = clerk
+        self._kernel = kernel
         self._worker = worker
         self._clock = clock
         self._tell = tell
@@ -48,6 +50,8 @@ class Burials:
         if member.asked or now < self._not_before or self._may_still_hear(member, now):
             return
         member.asked = True
+        if member.out_of_memory is None:
+            member.out_of_memory = killed_from_outside(member) and self._kernel.explain_one()
         self._clerk.ask(
             lambda broker: _retire(broker, member, tasks),
             lambda done: self._done(member, done, over),
@@ -73,7 +77,14 @@ class Burials:
         ran = done.inquest.ran
         blamed = ran[0].envelope.id if len(ran) == 1 and not is_expected(member) else None
         self._tell(
-            ChildDied(worker=self._worker, pid=member.pid, reason=describe_end(member), blamed=blamed, returned=done.retired.returned)
+            ChildDied(
+                worker=self._worker,
+                pid=member.pid,
+                reason=describe_end(member),
+                blamed=blamed,
+                returned=done.retired.returned,
+                cause=cause_of(member),
+            )
         )
         for one in done.inquest.timed_out:
             self._tell(TaskTimedOut(id=one.envelope.id, task=one.task, queue=one.envelope.queue, kind="hard"))

@@ -40,6 +40,9 @@ class Catalog(msgspec.Struct, frozen=True):
     listens: bool = False
     """Does anybody listen to what happens in supervisors?"""
 
+    max_memory_per_child: int | str | None = None
+    """The setting, KiB."""
+
     def facts(self) -> dict[str, TaskFacts]:
         """The tasks by every name that a message may carry."""
         return {**{alias: self.tasks[name] for alias, name in self.aliases.items()}, **self.tasks}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import random
 import signal
 import sys
 import threading
@@ -23,26 +24,22 @@ from ..errors import BrokerError, Fenced
 from ..facets import Remembers
 from ..outcome import Outcome, Released, Retry
 from .claimer import Claimer
+from .endings import EXIT_FENCED, EXIT_UNSEEN
 from .executor import Executor, Prepared
+from .lifespan import Lifespan
 from .limits import limits_of
 from .permits import Permits
 from .points import reach
 from .settler import Settler
-from .slots import ChildSlot, Command
+from .slots import POKE, ChildSlot, Command
 from .softlimit import SoftLimit
 from .teller import Teller
 from .tether import Tether
+from .title import ChildTitle
 from .turns import Turns
 
 if TYPE_CHECKING:
     from ..app import Umbel
-
-EXIT_FENCED = 4
-EXIT_UNSEEN = 5
-EXIT_OVERDUE = 6
-"""All that is left to run is over its hard limit: what that means is the supervisor's to say."""
-POKE = signal.SIGUSR2
-"""Look at your slot: a command, or a soft limit. Tasks must leave this signal alone."""
 
 _LONG = 1.0
 """Seconds of a run after which its child beats at once, and not only with its next batch."""
@@ -60,18 +57,32 @@ class Birth(NamedTuple):
     """The end of a pipe that closes with the supervisor."""
     parent: int
     """The template's process id."""
+    max_memory: int = 0
+    """Bytes that it may have; 0: no limit."""
 
 
 class Child:
     """The loop. Built after the fork; owns its broker."""
 
-    def __init__(self, app: Umbel, broker: Broker, holder: str, slot: ChildSlot, permits: Permits, queues: list[str], strict: bool) -> None:
+    def __init__(
+        self,
+        app: Umbel,
+        broker: Broker,
+        holder: str,
+        slot: ChildSlot,
+        permits: Permits,
+        queues: list[str],
+        strict: bool,
+        max_memory: int = 0,
+    ) -> None:
         self.clock: Clock = app.clock
         self.broker = broker
         self.slot = slot
         self.permits = permits
         self.quiet = False
         self.claimer = Claimer()
+        self.lifespan = Lifespan(slot, app.settings.max_tasks_per_child, max_memory, random.Random())
+        self.title = ChildTitle(app.settings.name, slot, self.clock)
         self.teller = Teller(app.events, self.clock)
         self.tether = Tether(broker, slot, self.clock, self.teller.reconnected)
         self.settler = Settler(self.tether, holder, self.clock, self._pause)
@@ -119,12 +130,14 @@ class Child:
         reach("child.before_exchange")
         while not self.quiet and self.slot.command == Command.RUN:
             self.slot.beat(self.clock.monotonic())
-            answer = self.settler.exchange(self.turns.take(), self.claimer.limit())
+            answer = self.settler.exchange(self.turns.take(), self.lifespan.share(self.claimer.limit()))
             if answer.dropped:
                 self.teller.removed(answer.dropped)
             if answer.deliveries:
                 self.claimer.claimed(answer.deliveries)
+                self.lifespan.claimed(len(answer.deliveries))
                 self._batch(answer.deliveries)
+                self.quiet = self.lifespan.batch_ended() or self.quiet
             else:
                 self._idle(answer.next_due)
         self.settler.flush()
@@ -167,7 +180,10 @@ class Child:
                 self.settler.flush()
             if not self.permits.take():
                 return self._taken_back(seq)
-            if self.settler.due(self._run(delivery, prepared)):
+            ended = self._run(delivery, prepared)
+            if ended >= self.lifespan.look_at and self.lifespan.look(ended):
+                self.quiet = True
+            if self.settler.due(ended):
                 self.settler.flush()
         return None
 
@@ -181,6 +197,7 @@ class Child:
         name = prepared.task.name
         soft, hard = self._limits.get(name) or self._limits_of(prepared)
         self.slot.begin(delivery.receipt.index, began, soft, hard)
+        self.title.task = name
         reach("child.running")
         if self.teller.heard:
             self.teller.began(name, delivery)
@@ -189,6 +206,7 @@ class Child:
         if ended - began > _LONG:
             self.slot.beat(ended)  # before the end is seen: after a run of minutes, the last beat would look like a stuck loop
         self.slot.end()
+        self.title.task = ""
         self.settler.add(delivery.receipt, outcome, ended)
         self.claimer.ran(name, ended - began)
         if self.soft.struck:
@@ -274,7 +292,8 @@ def run_child(app: Umbel, birth: Birth, queues: list[str], strict: bool) -> int:
     if not is_seen(birth.slot, birth.parent):
         return EXIT_UNSEEN
     broker = app.make_broker()
-    child = Child(app, broker, birth.holder, birth.slot, birth.permits, queues, strict)
+    child = Child(app, broker, birth.holder, birth.slot, birth.permits, queues, strict, birth.max_memory)
+    child.title.start()
     os.register_at_fork(after_in_child=partial(let_go, child.let_go))
     try:
         child.connect()

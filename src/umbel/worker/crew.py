@@ -18,9 +18,10 @@ from ..message import decode_body
 from ..outcome import Dropped, Outcome, Released
 from ..policy import HardLimitPolicy, after_hard_limit
 from .catalog import TaskFacts
+from .memory import shown
 from .pidfd import send_signal
 from .roster import Roster, Row
-from .slots import Running
+from .slots import Running, Wish
 from .templates import TemplateProcess
 
 
@@ -34,6 +35,8 @@ class Killed(Enum):
     STUCK = auto()
     LOST = auto()
     """Its lease was taken: it may not hold anything any more."""
+    MEMORY = auto()
+    """Its task took more memory than a child may have."""
 
 
 @dataclass(eq=False)
@@ -46,6 +49,8 @@ class Member:
     tasks: Mapping[str, TaskFacts]
     """The user's tasks as its template knows them."""
     born: float
+    limit: int = 0
+    """Bytes of memory that it may have; 0: no limit."""
     pid: int = 0
     """0 until the template has said it."""
     pidfd: int = -1
@@ -57,6 +62,12 @@ class Member:
     """Certainly never forked."""
     leaving: bool = False
     """Told to begin nothing more."""
+    wish: Wish = Wish.NONE
+    """Why it wishes to be replaced, if it does."""
+    weight: int = 0
+    """Bytes of memory that it had when it was killed for them."""
+    out_of_memory: bool | None = None
+    """Was it killed by the kernel, for lack of memory? None: not asked yet."""
     owed: list[Receipt] = field(default_factory=list)
     """Receipts whose permits were taken, to be given back."""
     owed_seq: int = 0
@@ -116,7 +127,7 @@ def blame_for(member: Member, ran: Ran | None, tasks: Mapping[str, TaskFacts]) -
     receipt = _last_receipt(member)
     if receipt is None or member.last is None:
         return None
-    if member.killed is Killed.NO or ran is None:
+    if member.killed is Killed.NO or ran is None or over_memory(member):
         return Blame(receipt)
     if over_hard_limit(member):
         return Blame(receipt, hard_limit_outcome(ran, tasks))
@@ -135,6 +146,11 @@ def over_hard_limit(member: Member) -> bool:
     return member.killed is Killed.HARD and member.last is not None and member.killed_version == member.last.version
 
 
+def over_memory(member: Member) -> bool:
+    """Was it killed for the memory that its last task took? What it ran before may have ended just before the kill."""
+    return member.killed is Killed.MEMORY and member.last is not None and member.killed_version == member.last.version
+
+
 def name_of(envelope: Envelope) -> str:
     try:
         return decode_body(envelope.body).t
@@ -150,12 +166,49 @@ def hard_limit_outcome(ran: Ran, tasks: Mapping[str, TaskFacts]) -> Outcome:
 
 
 def is_expected(member: Member) -> bool:
-    """Did it end because it was told to, or was it never there?"""
-    return member.leaving or member.unborn or member.killed is not Killed.NO
+    """Did it end because it was told to, or wished to, or was it never there?"""
+    if over_memory(member):
+        return False
+    return member.leaving or member.unborn or member.killed is not Killed.NO or _had_its_wish(member)
+
+
+def _had_its_wish(member: Member) -> bool:
+    return member.wish is not Wish.NONE and member.last is not None and not member.last.busy
+
+
+_KILLED_FOR = {
+    Killed.HARD: "time_limit",
+    Killed.MEMORY: "memory_limit",
+    Killed.CANCEL: "cancelled",
+    Killed.SHUTDOWN: "shutdown",
+    Killed.STUCK: "stuck",
+    Killed.LOST: "lease_lost",
+}
+_WISHED_FOR = {Wish.TASKS: "max_tasks", Wish.MEMORY: "max_memory"}
+
+
+def cause_of(member: Member) -> str:
+    """Why a child ended: one word of a fixed set, see ``ChildDied``."""
+    if member.killed is not Killed.NO:
+        return _KILLED_FOR[member.killed]
+    if member.out_of_memory:
+        return "out_of_memory"
+    if _had_its_wish(member):
+        return _WISHED_FOR[member.wish]
+    return "dismissed" if member.leaving and member.last is not None and not member.last.busy else "crashed"
+
+
+def killed_from_outside(member: Member) -> bool:
+    """Was it SIGKILLed by somebody else, as far as is known?"""
+    return member.killed is Killed.NO and not member.unborn and member.status in (None, signal.SIGKILL)
 
 
 def describe_end(member: Member) -> str:
     """How a child ended, in words."""
+    if member.killed is Killed.MEMORY:
+        return f"killed for its memory: it had {shown(member.weight)}, its limit is {shown(member.limit)}"
+    if member.out_of_memory:
+        return "killed by the kernel: the system, or the container, is out of memory"
     if member.status is None:
         return "gone"
     code = os.waitstatus_to_exitcode(member.status)

@@ -51,6 +51,7 @@ class Hand:
         self._free = list(range(roster.capacity - 1, -1, -1))
         self._ended: list[Ended] = []
         self._earliest = 0.0
+        self._abandoned = False
         self.runs: dict[int, Run] = {}
         self.next_look = 0.0
         """No limit is over before then (monotonic); 0: none ever is. For the watchdog."""
@@ -135,6 +136,15 @@ class Hand:
             ended, self._ended = self._ended, []
             return ended
 
+    def abandon(self, now: float) -> bool:
+        """Leave what runs to the supervisor, if all that is left is over its hard limit and what has ended was collected. From
+        then on nothing ends: the rows that he reads stay."""
+        with self._lock:
+            if self._ended or not self.runs or not all(0.0 < run.hard <= now for run in self.runs.values()):
+                return False
+            self._abandoned = True
+            return True
+
     def _publish(self) -> None:
         waiting = self._waiting
         self._roster.wait([key_of(one.delivery.receipt) for one, _ in waiting], waiting[0][1] if waiting else 0.0)
@@ -179,6 +189,8 @@ class Hand:
     def end(self, run: Run, outcome: Outcome) -> None:
         """It is over."""
         with self._lock:
+            if self._abandoned:
+                return
             self._roster.end(run.row)
             self._free.append(run.row)
             del self.runs[run.key]

@@ -51,6 +51,11 @@ class Lookout:
         if self._thread.is_alive():
             self._thread.join(1.0)
 
+    @property
+    def pipe(self) -> tuple[int, int]:
+        """Open for as long as the process is, unless somebody else closes it after ``stop``."""
+        return self._stop, self._stop_write
+
     def _live(self) -> None:
         while (order := self._orders.get()) is not None:
             queues, timeout, alone = order
@@ -61,12 +66,21 @@ class Lookout:
                 self._broker.wait(queues, timeout, self._stop, alone=alone)
             except BrokerError as exc:  # whoever asked tries an exchange next, and says what is wrong
                 log.debug("waiting for work: %s", exc)
-                self._broker.close()
-                self._opened = False
+                self._close()
+            except Exception:
+                log.exception("waiting for work: unexpected")
+                self._close()
             self._drain()
             self.waits = False
             self._notify()
         self._broker.close()
+
+    def _close(self) -> None:
+        self._opened = False
+        try:
+            self._broker.close()
+        except BrokerError as exc:
+            log.debug("broker does not close: %s", exc)
 
     def _drain(self) -> None:
         try:

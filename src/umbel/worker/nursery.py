@@ -51,6 +51,7 @@ class Nursery:
 
     def __init__(self, options: WorkerOptions, places: Places, pipes: Pipes, selector: selectors.BaseSelector, clock: Clock) -> None:
         self._make: Callable[[], TemplateProcess] = lambda: TemplateProcess(options, places, *pipes)
+        self._children = options.children
         self._selector = selector
         self._clock = clock
         self._listener: Listener
@@ -102,11 +103,17 @@ class Nursery:
         elif isinstance(message, Exited):
             self._listener.exited(message)
         elif isinstance(message, Ready):
-            template.catalog = message.catalog
+            self._weigh(template, message.catalog)
             self._is_ready(template)
         elif isinstance(message, Failed):
             stay = "the old code goes on" if template is self._next else "none are made until this is mended"
             log.error("new children cannot be made, %s: %s", stay, message.error, extra=LINES)
+
+    def _weigh(self, template: TemplateProcess, catalog: Catalog) -> None:
+        """Nobody is to lose a worker that runs because its new code imports more."""
+        allowed = template.introduced(catalog, self._children)
+        if allowed.refused or allowed.warning:
+            log.error("children of the new template have no limit of memory: %s", allowed.refused or allowed.warning)
 
     def _is_ready(self, template: TemplateProcess) -> None:
         if template is not self._next or template.catalog is None:

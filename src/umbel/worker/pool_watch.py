@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 from ..clock import Clock
 from ..envelope import Receipt
-from .child import POKE
 from .clerk import Clerk
 from .crew import Killed, Member
 from .judge import HOSTAGE_AGE, Sentence, judge
 from .places import Places
 from .roster import Roster, Row, key_of, receipt_of
-from .slots import IDLE
+from .slots import IDLE, POKE
 from .watch import Watch
 
 log = logging.getLogger("umbel.worker")
@@ -99,14 +98,12 @@ class PoolWatch(Watch):
         """See ``Watch.interrupt``: the command in its slot says it, to all."""
         member.signal(POKE)
 
-    def cancel(self, member: Member, id: str) -> None:
-        """See ``Watch.cancel``. The process goes on, with all its other tasks."""
-        if self.busy(member):
-            self._find(member, id, lambda receipt: self._end_run(member, receipt, id))
-
-    def _end_run(self, member: Member, receipt: Receipt, id: str) -> None:
-        if member.last is None and not self._roster(member).cancel(key_of(receipt)):
-            log.warning("cannot cancel %s: child %d has not heard of the last ones yet", id, member.pid)
-            return
+    def end_run(self, member: Member, receipt: Receipt, id: str) -> bool:
+        """See ``Watch.end_run``. The process goes on, with all its other tasks."""
+        roster, key = self._roster(member), key_of(receipt)
+        # One that is not begun, or a child that has not heard of the last orders yet: look again
+        if all(row.receipt(member.holder) != receipt for row in roster.rows()) or not roster.cancel(key):
+            return False
         log.warning("%s is cancelled: child %d is told to interrupt it", id, member.pid)
         member.signal(POKE)
+        return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import select
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -17,10 +18,11 @@ from ..envelope import Delivery
 from ..errors import BrokerError, TaskInterrupted
 from ..facets import Remembers
 from ..outcome import Outcome, Released, Retry
-from .child import EXIT_OVERDUE
 from .claimer import Claimer
+from .endings import EXIT_OVERDUE
 from .executor import Executor, Guard, Prepared
-from .hand import Hand
+from .hand import Ended, Hand
+from .lifespan import Lifespan
 from .limits import limits_of
 from .lookout import Lookout
 from .permits import Permits
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 _GATHER = LATEST * 0.8
 """Seconds for which outcomes are gathered while other tasks run: they must be settled within ``LATEST``."""
+_HOLD = 1.0
+"""Seconds without a claim after the pool, with room, began nothing for so long that it was taken back: it hangs, or did."""
 _DRAIN_LOOK = 0.05
 """Seconds between two looks at orders while the child drains."""
 _NO_GUARD: Any = None
@@ -76,13 +80,25 @@ class Place(NamedTuple):
     slot: ChildSlot
     roster: Roster
     permits: Permits
+    max_tasks: int = 0
+    """After so many it wishes to be replaced; 0: never, as where nobody could replace it."""
+    max_memory: int = 0
+    """The same, in bytes."""
 
 
 class PooledChild:
     """The loop. ``serve`` belongs to the thread that called ``connect``."""
 
     def __init__(
-        self, app: Umbel, kind: str, broker: Broker, waits: Broker, holder: str, place: Place, queues: list[str], strict: bool
+        self,
+        app: Umbel,
+        kind: str,
+        broker: Broker,
+        waits: Broker,
+        holder: str,
+        place: Place,
+        queues: list[str],
+        strict: bool,
     ) -> None:
         """``kind``: ``threads`` or ``asyncio``. ``waits``: another object on the same store, to wait with."""
         self.clock: Clock = app.clock
@@ -101,6 +117,7 @@ class PooledChild:
         self.settler = Settler(self.tether, holder, self.clock, self._pause)
         self.turns = Turns.of(queues, strict, self.tether, app.settings.versioned_queues, self.clock)
         self.claimer = Claimer()
+        self.lifespan = Lifespan(place.slot, place.max_tasks, place.max_memory, random.Random())
         self.room = Room(self.claimer, place.roster.capacity)
         self.hand = Hand(place.roster, place.permits, self.clock.monotonic, self._limits, self.notify)
         self.lookout = Lookout(waits, self.notify)
@@ -108,6 +125,8 @@ class PooledChild:
         self.supply = Supply(self.lookout)
         self.pool = _make_pool(kind, self, self.hand, place.roster.capacity)
         self.watchdog = Watchdog(self.hand, self.pool, self.clock.monotonic, has_loop=kind == "asyncio")
+        self._hold = 0.0
+        """Nothing is claimed before then (monotonic)."""
         self._known_limits: dict[str, tuple[float, float]] = {}
         self._reports: dict[str, tuple[Delivery, bytes]] = {}
 
@@ -195,6 +214,11 @@ class PooledChild:
         self.watchdog.stop()
         self.pool.stop()
 
+    @property
+    def pipes(self) -> tuple[int, ...]:
+        """What is to be closed once no thread of it is left, by who goes on without it in the same process."""
+        return (self._wake, self.wake_fd, *self.lookout.pipe)
+
     def _pause(self, span: float) -> None:
         self.slot.beat(self.clock.monotonic())
         time.sleep(span)
@@ -205,7 +229,7 @@ class PooledChild:
         self.slot.beat(now)
         self._look_at_orders()
         self._gather()
-        wanted = self._wanted()
+        wanted = self._wanted(now)
         more = self.supply.more(now, self.turns.queues, empty=self.hand.empty) and not self.hand.taken
         if (more and wanted) or self.settler.due(now + LATEST - _GATHER) or (self.settler.pending and self.hand.empty):
             self._exchange(wanted)
@@ -217,14 +241,15 @@ class PooledChild:
             raise self._fatal
         if self.hand.tidy(self.slot.returned):
             self.room.stingy = True
+            self._hold = self.clock.monotonic() + _HOLD if self.hand.free else 0.0
         for key in self.roster.cancels():
             run = self.hand.runs.get(key)
             if run is not None:
                 run.strike(TaskInterrupted)
 
     def _send_reports(self) -> None:
-        reports, self._reports = self._reports, {}
-        for delivery, progress in reports.values():
+        while self._reports:
+            _, (delivery, progress) = self._reports.popitem()  # one by one: others put more in meanwhile
             try:
                 if isinstance(self.broker, Remembers):
                     self.broker.report(delivery.receipt, delivery.envelope.id, progress)
@@ -233,7 +258,7 @@ class PooledChild:
 
     def _gather(self) -> None:
         """What has ended; and before it is settled, what it had said of its progress."""
-        ended = self.hand.collect()
+        ended = self._collect()
         if self._reports:
             self._send_reports()
         for run, outcome, at in ended:
@@ -241,12 +266,18 @@ class PooledChild:
             self.claimer.ran(run.name, at - run.began)
         if ended:
             self.room.stingy = False
+            if ended[-1][2] >= self.lifespan.look_at:
+                self.lifespan.look(ended[-1][2])
 
-    def _wanted(self) -> int:
+    def _collect(self) -> list[Ended]:
+        """What has ended and is to be settled."""
+        return self.hand.collect()
+
+    def _wanted(self, now: float) -> int:
         """How many to ask for, if the broker is asked. Beside what must run alone, nothing."""
-        if self.hand.taken or self.hand.alone:
+        if self.hand.taken or self.hand.alone or self.lifespan.over or now < self._hold:
             return 0
-        return self.room.wanted(self.hand.free, self.hand.waiting)
+        return self.lifespan.share(self.room.wanted(self.hand.free, self.hand.waiting))
 
     def _exchange(self, wanted: int) -> None:
         answer = self.settler.exchange(self.turns.take() if wanted else (), wanted)
@@ -254,6 +285,7 @@ class PooledChild:
             self.teller.removed(answer.dropped)
         if answer.deliveries:
             self.claimer.claimed(answer.deliveries)
+            self.lifespan.claimed(len(answer.deliveries))
             self._take_in(answer.deliveries)
         if len(answer.deliveries) < wanted:
             self.supply.ran_out(self.clock.monotonic(), answer.next_due, empty=self.hand.empty)
@@ -283,6 +315,8 @@ class PooledChild:
         self.hand.low = self.room.low if more else -1
         self.hand.alert = not self.settler.pending
         until = now + WAIT_MAX if more else self.supply.look_again()
+        if self._hold > now:
+            until = min(until, self._hold)
         if self.settler.pending:
             until = min(until, self.settler.since + _GATHER)
         self._sleep(min(until - now, WAIT_MAX))
@@ -319,8 +353,8 @@ class PooledChild:
             self.settler.flush()
             if not running:
                 return 0
-            if not any(not run.hard or run.hard > now for run in list(self.hand.runs.values())):
-                return EXIT_OVERDUE if self.hand.running else 0
+            if self.hand.abandon(now):
+                return EXIT_OVERDUE
             self._sleep(_DRAIN_LOOK)
 
 

@@ -12,13 +12,19 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ..errors import Fenced
-from .child import EXIT_FENCED, EXIT_UNSEEN, POKE, Birth, be_born, is_seen, let_go
+from .child import Birth, be_born, is_seen, let_go
+from .endings import EXIT_FENCED, EXIT_UNSEEN
 from .points import reach
 from .pooled import Place, PooledChild
 from .roster import Roster
+from .slots import POKE
 
 if TYPE_CHECKING:
     from ..app import Umbel
+
+_TURN = 0.001
+"""Seconds after which a thread that computes lets another one have the interpreter: the one that exchanges needs it for
+moments, several times a round trip, and with CPython's 5 ms the tasks that wait for its claim would wait for those too."""
 
 log = logging.getLogger("umbel.worker")
 
@@ -29,9 +35,10 @@ def run_pooled(app: Umbel, kind: str, birth: Birth, roster: Roster, queues: list
     reach("child.born")
     if not is_seen(birth.slot, birth.parent):
         return EXIT_UNSEEN
-    place = Place(birth.slot, roster, birth.permits)
+    place = Place(birth.slot, roster, birth.permits, app.settings.max_tasks_per_child, birth.max_memory)
     child = PooledChild(app, kind, app.make_broker(), app.make_broker(), birth.holder, place, queues, strict)
     _hear_signals(child)
+    sys.setswitchinterval(_TURN)
     os.register_at_fork(after_in_child=partial(let_go, child.let_go))
     status = EXIT_FENCED
     try:

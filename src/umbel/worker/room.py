@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .claimer import BUDGET, MOST, Claimer
 
+_BEHIND = MOST // 2
+"""Deliveries that a pool may be behind with when more are claimed: with a claim's most and what is spare that fits a roster."""
+
 
 class Room:
     """By Little's law ``capacity`` runs that take ``mean`` seconds each make room for ``capacity / mean`` others a second."""
@@ -21,9 +24,10 @@ class Room:
         return 0 if self.stingy or mean <= 0.0 else min(MOST, int(BUDGET * self._capacity / mean))
 
     def wanted(self, free: int, waiting: int) -> int:
-        """How many to claim now; 0 while enough is held, so that a round trip brings many."""
+        """How many to claim now; 0 while enough is held, so that a round trip brings many, and while a pool with room has yet
+        to begin what it was given: it may be slow, or hang."""
         spare = self.spare
-        if waiting > max(free, 0) + spare // 2:
+        if waiting > min(free, _BEHIND) + spare // 2:
             return 0
         return self._claimer.bounded(free + spare - waiting)
 

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from ..clock import Clock
 from ..events import Event
 from .burial import Burials, Retirement
+from .cancels import Cancels
 from .catalog import Catalog
-from .child import POKE
 from .clerk import Clerk
 from .crew import Killed, Member, is_expected
+from .judge import STUCK_AGE
 from .nursery import Nursery, Pipes
 from .options import WorkerOptions
 from .pidfd import lives, open_pidfd
@@ -24,7 +25,9 @@ from .places import Places
 from .points import reach
 from .pool_watch import PoolWatch
 from .reload import RELOAD_GRACE
-from .slots import IDLE, Command
+from .scales import Scales
+from .slots import IDLE, POKE, Command
+from .succession import Succession, stays_no_longer
 from .templates import TemplateProcess
 from .watch import Watch
 from .wire import Exited, Forked, NotForked
@@ -58,9 +61,12 @@ class Shift:
         """Holders that the broker was asked to admit, and their places."""
         self.nursery = Nursery(options, self._places, pipes, selector, clock)
         self.nursery.listen(self)
+        self._succession = Succession(self.slots)
+        self._scales = Scales(self.slots, clock)
         self._not_before = 0.0
         self._hiring = True
         self._clerk: Clerk
+        self._cancels: Cancels
         self._watch: Watch
         self._burials: Burials
 
@@ -71,7 +77,8 @@ class Shift:
             self._watch = PoolWatch(clerk, self._places, self._clock, fetch_since, lambda: self.catalog.shutdown_timeout)
         else:
             self._watch = Watch(clerk, self._places, self._clock, fetch_since)
-        self._burials = Burials(clerk, self._worker, self._clock, tell)
+        self._burials = Burials(clerk, self._worker, self._clock, self._scales.kernel, tell)
+        self._cancels = Cancels(clerk, self._clock, self._watch.end_run)
 
     @property
     def catalog(self) -> Catalog:
@@ -102,6 +109,8 @@ class Shift:
     def tend(self, *, hire: bool) -> None:
         """One round over all children."""
         self.nursery.turn()
+        self._scales.turn(self.members)
+        self._cancels.turn(self.members)
         for member in list(self.members):
             if member.last is None:
                 self._find_dead(member)
@@ -109,6 +118,8 @@ class Shift:
                 self._watch.turn(member)
                 if member.overdue and not member.leaving:
                     self._dismiss([member])
+                self._hear_wish(member)
+                self._doubt_template(member)
                 self._hurry(member)
             else:
                 self._burials.turn(member, member.tasks, self._buried)
@@ -116,8 +127,22 @@ class Shift:
             self._fill()
         self.nursery.dismiss_unused({m.template for m in self.members})
 
+    def _hear_wish(self, member: Member) -> None:
+        self._succession.hear(member)
+        # Many tasks may take long to end beside each other: their successor does not wait for the last of them
+        if (member.wish and not member.leaving) if self._beside else self._succession.may_go(member):
+            self._dismiss([member])
+
+    def _doubt_template(self, member: Member) -> None:
+        """One that hangs, or was stopped, would keep this worker from new children without a word."""
+        if not member.pid and self._clock.monotonic() - member.born > STUCK_AGE and not member.template.gone():
+            log.error(
+                "the template %d does not fork though it was asked to: it is killed, and a new one started", member.template.process.pid
+            )
+            member.template.process.kill()
+
     def _fill(self) -> None:
-        missing = self._children - len(self._applicants) - sum(1 for m in self.members if not m.leaving)
+        missing = self._children - len(self._applicants) - sum(1 for m in self.members if not stays_no_longer(m))
         while missing > 0 and self._places.any_free:
             missing -= 1
             self._apply(f"{self._worker}/{next(self._numbers)}")
@@ -146,18 +171,20 @@ class Shift:
 
     def _engage(self, holder: str) -> Member:
         place = self._applicants.pop(holder)
-        member = Member(place, holder, self.nursery.template, self.catalog.facts(), self._clock.monotonic())
+        template = self.nursery.template
+        member = Member(place, holder, template, self.catalog.facts(), self._clock.monotonic(), template.limit)
+        self._succession.born(member, self.members)
         self.members.append(member)
         return member
 
     # -- what templates say
 
     def forked(self, template: TemplateProcess, message: Forked) -> None:
-        """Watch a new child, then let it begin."""
+        """Watch a new child, then let it begin, unless another one must end first."""
         member = next((m for m in self.members if m.holder == message.holder), None)
         if member is None or member.last is not None:
             return
-        member.pid, member.seen = message.pid, self._clock.monotonic()
+        member.pid = message.pid
         try:
             member.pidfd = open_pidfd(message.pid)
         except ProcessLookupError:
@@ -165,9 +192,14 @@ class Shift:
             return
         if member.pidfd >= 0:
             self._selector.register(member.pidfd, selectors.EVENT_READ, lambda: self._died(member))
-        self.slots.seen(member.slot, member.pid)
         if member.leaving:
             self._dismiss([member])
+        if not self._succession.must_wait(member):
+            self._let_begin(member)
+
+    def _let_begin(self, member: Member) -> None:
+        member.seen = self._clock.monotonic()
+        self.slots.seen(member.slot, member.pid)
 
     def not_forked(self, message: NotForked) -> None:
         log.error("no child could be forked (%s); trying again in a second", message.error)
@@ -210,9 +242,14 @@ class Shift:
         member.ended = self._clock.monotonic()
         member.rows = self._watch.last_rows(member)
         member.last = self.slots.last_words(member.slot)
+        self._succession.hear(member)
+        heir = self._succession.ended(member)
+        if heir is not None and heir.pid and heir.last is None:
+            self._let_begin(heir)
 
     def _buried(self, member: Member, done: Retirement) -> None:
         self.members.remove(member)
+        self._succession.free(member)
         self._places.free(member.slot)
         if not is_expected(member) and not done.inquest.blamed and member.ended - member.born < _EARLY_DEATH:
             self._not_before = self._clock.monotonic() + 0.2
@@ -233,6 +270,10 @@ class Shift:
             member.leaving = True
             self.slots.command(member.slot, Command.QUIET)
             member.signal(POKE)
+            if self._succession.must_wait(member):  # it shall see that it is to go
+                self._succession.free(member)
+                if member.pid and member.last is None:
+                    self._let_begin(member)
 
     def interrupt(self) -> None:
         """Interrupt what runs; it is given back uncharged."""
@@ -271,9 +312,8 @@ class Shift:
             member.kill(Killed.LOST)
 
     def cancel(self, id: str) -> None:
-        """Kill the child that runs message ``id``, if one does."""
-        for member in self.members:
-            self._watch.cancel(member, id)
+        """Kill the child that runs message ``id``, if one does or is about to."""
+        self._cancels.add(id)
 
     def dump(self) -> None:
         """Say what runs, and have each child write its stacks."""

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import mmap
 import os
+import signal
 import tempfile
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
 
 SLOT_SIZE = 256
+POKE = signal.SIGUSR2
+"""To a child: look at your slot, for a command or a soft limit. Tasks must leave this signal alone."""
+
 _RUN = Struct("<QqiiddddQ")  # version, batch seq, batch size, running index, batch since, started, hard, soft, version
 _SPAN = Struct("<d")
 _INDEX = Struct("<i")
@@ -24,6 +28,7 @@ _INDEX_AT = 20
 _BEAT_AT = 72
 _SOFT_DONE_AT = 80
 _FAILING_AT = 88
+_WISH_AT = 120
 _COMMAND_AT = 128
 _SOFT_WANTED_AT = 136
 _RETURNED_AT = 144
@@ -40,6 +45,16 @@ class Command(IntEnum):
     """Begin nothing more, settle, exit."""
     INTERRUPT = 2
     """As QUIET, and soft limits are interruptions by a shutdown from now on."""
+
+
+class Wish(IntEnum):
+    """Why a child wishes to be replaced."""
+
+    NONE = 0
+    TASKS = 1
+    """It has run as many tasks as it may, or is about to."""
+    MEMORY = 2
+    """It has, or will soon have, as much memory as it may."""
 
 
 class Running(NamedTuple):
@@ -130,6 +145,11 @@ class Slots:
         (version,) = _LONG.unpack_from(self._memory, number * SLOT_SIZE + _SOFT_DONE_AT)
         return int(version)
 
+    def wish(self, number: int) -> Wish:
+        """Does the child wish to be replaced?"""
+        (wish,) = _INDEX.unpack_from(self._memory, number * SLOT_SIZE + _WISH_AT)
+        return Wish(wish)
+
     # -- what the supervisor writes
 
     def command(self, number: int, command: Command) -> None:
@@ -198,6 +218,10 @@ class ChildSlot:
     def failing(self, since: float) -> None:
         """Exchanges have failed since then; 0: one was answered."""
         _SPAN.pack_into(self._memory, self._at + _FAILING_AT, since)
+
+    def wish(self, wish: Wish) -> None:
+        """Ask for a successor. The child goes on until it is told to be quiet, or must end."""
+        _INDEX.pack_into(self._memory, self._at + _WISH_AT, wish)
 
     def soft_is_done(self, version: int) -> None:
         _LONG.pack_into(self._memory, self._at + _SOFT_DONE_AT, version)

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from ..errors import SoftTimeLimitExceeded, TaskInterrupted
+from .interruptible import Interruptible
 from .slots import ChildSlot, Command
 
 _SWALLOWERS = ("logging", "umbel.events")
@@ -32,16 +33,15 @@ def is_swallowed(frame: FrameType | None) -> bool:
 class SoftLimit:
     """One per child; its handler runs on the main thread, like the tasks."""
 
-    __slots__ = ("_armed", "_coroutine", "_fired", "_loop", "_slot", "struck")
+    __slots__ = ("_armed", "_coroutine", "_loop", "_slot", "struck")
 
     def __init__(self, slot: ChildSlot) -> None:
         self._slot = slot
         self._armed = 0
         self.struck = 0
         """The last run in which the limit was raised, for whoever tells of it and then sets 0."""
-        self._fired: SoftTimeLimitExceeded | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._coroutine: asyncio.Task[Any] | None = None
+        self._coroutine: Interruptible | None = None
 
     def on_signal(self, signum: int, frame: FrameType | None) -> None:
         """The signal handler. What it raises comes out of ``call``."""
@@ -58,9 +58,8 @@ class SoftLimit:
             self.struck = armed
         if self._coroutine is None or self._loop is None:
             raise error
-        # A coroutine is cancelled by its loop: raising here would tear the loop itself
-        self._fired = error
-        self._loop.call_soon_threadsafe(self._coroutine.cancel)
+        # A coroutine is interrupted by its loop: raising here would tear the loop itself
+        self._loop.call_soon_threadsafe(self._coroutine.interrupt, type(error))
 
     def _error(self) -> SoftTimeLimitExceeded:
         if self._slot.command == Command.INTERRUPT:
@@ -82,13 +81,8 @@ class SoftLimit:
         if loop is None:
             loop = self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(loop)
-        self._fired = None
-        self._coroutine = loop.create_task(coroutine)
+        self._coroutine = Interruptible(coroutine)
         try:
-            return loop.run_until_complete(self._coroutine)
-        except asyncio.CancelledError:
-            if self._fired is not None:
-                raise self._fired from None
-            raise
+            return loop.run_until_complete(self._coroutine.drive())
         finally:
             self._coroutine = None

@@ -27,12 +27,14 @@ from .clerk import Clerk
 from .dispatch import Dispatch
 from .lease import Lease
 from .logs import LINES, set_up_logs
+from .memory import shown
 from .nursery import Pipes
 from .options import WorkerOptions
 from .points import reach
 from .reload import SourceWatch, drop_bytecode, named
 from .shift import INTERRUPT_GRACE, Shift
 from .templates import TemplateProcess
+from .title import set_title
 from .upkeep import Upkeep
 from .wire import Failed, Ready
 
@@ -115,7 +117,7 @@ class Supervisor:
             if self._take_edits(nursery.abandon):
                 nursery.start_over()
             failed = None if nursery.template.gone() else self._first_words(nursery.template)
-            if nursery.ready:
+            if failed is None and nursery.ready:
                 return None
             if failed is not None:
                 if self.sources is None:
@@ -130,7 +132,13 @@ class Supervisor:
             if isinstance(message, Failed):
                 return message
             if isinstance(message, Ready):
-                template.catalog = message.catalog
+                allowed = template.introduced(message.catalog, self.options.children)
+                if allowed.warning:
+                    log.warning("%s", allowed.warning)
+                elif allowed.limit:
+                    log.info("each child may have %s of memory", shown(allowed.limit))
+                if allowed.refused:
+                    return Failed(allowed.refused, 2)
         return Failed("the template process ended before it was ready", 3) if template.gone() else None
 
     def _take_edits(self, stop_reading: Callable[[], None]) -> bool:
@@ -161,6 +169,7 @@ class Supervisor:
         self.lease.start()
         self.upkeep = Upkeep(self.clerk, self.lease, catalog.lease_ttl, self.clock, self.events.emit)
         self.shift.begin(self.clerk, self.events.emit, self.lease.answering_since)
+        set_title("supervisor", catalog.app, f"queues {', '.join(catalog.queues)}")
         print_banner(self.options, catalog, self.worker)
         return True
 

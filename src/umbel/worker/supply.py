@@ -61,5 +61,5 @@ class Supply:
         return self._more
 
     def look_again(self) -> float:
-        """When to ask ``more`` again if nobody says anything."""
-        return self._wait_from or self._ends + _POLL
+        """When to ask ``more`` again if nobody says anything: while the lookout waits, its end is told."""
+        return self._wait_from if self._wait_from and not self._lookout.waits else self._ends + _POLL

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from ..broker import Blame, Broker
 from ..envelope import Delivery
 from .catalog import TaskFacts
-from .child import EXIT_OVERDUE
 from .crew import Killed, Member, Ran, blame_for, found_running, hard_limit_outcome, name_of, over_hard_limit
+from .endings import EXIT_OVERDUE
 from .roster import Row
 
 

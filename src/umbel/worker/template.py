@@ -36,6 +36,7 @@ from .points import reach
 from .pooling import run_pooled
 from .roster import Rosters
 from .slots import Slots
+from .title import set_title
 from .wire import Exited, Failed, Fork, Forked, Line, NotForked, Ready
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def catalog_of(app: Umbel, options: WorkerOptions) -> Catalog:
         dead_letter_bytes=s.dead_letter_bytes,
         dead_letter_ttl=s.dead_letter_ttl,
         listens=wanted(app.events),
+        max_memory_per_child=s.max_memory_per_child,
     )
 
 
@@ -158,7 +160,7 @@ class Template:
         queues = queues_of(self.app, self.options)
         turn = fork.slot % len(queues)
         queues = queues if self.options.strict else queues[turn:] + queues[:turn]
-        birth = Birth(fork.holder, self.slots.child(fork.slot), self.permits[fork.slot], self.life, self.pid)
+        birth = Birth(fork.holder, self.slots.child(fork.slot), self.permits[fork.slot], self.life, self.pid, fork.max_memory)
         if self.rosters is not None:
             return run_pooled(self.app, self.options.pool, birth, self.rosters.of(fork.slot), queues, self.options.strict)
         return run_child(self.app, birth, queues, self.options.strict)
@@ -182,6 +184,7 @@ class Template:
 
     def _run_herald(self) -> int:
         be_born(self.life)
+        set_title("herald", self.app.settings.name)
         return run_herald(self.app.events, self.events, self.pid)
 
     def _end_herald(self) -> None:
@@ -226,6 +229,19 @@ def _load(options: WorkerOptions) -> Umbel:
     return app
 
 
+def _warm_up(app: Umbel) -> None:
+    """Have what a first connection imports and builds in the memory that all children share: 1 to 3 MB for each of them. The
+    supervisor connects meanwhile, so nobody waits for this."""
+    broker = app.make_broker()
+    try:
+        broker.open()
+        broker.ping()
+    except UmbelError as exc:
+        log.debug("the template could not try the broker: %s", exc)
+    finally:
+        broker.close()  # nothing that is open may be shared
+
+
 def main(argv: list[str]) -> int:
     """Import, report, fork until told to end."""
     options = msgspec.json.decode(argv[0], type=WorkerOptions)
@@ -244,9 +260,11 @@ def main(argv: list[str]) -> int:
     except Exception:
         line.send(Failed(f"the app does not import\n{traceback.format_exc()}", EXIT_IMPORT))
         return EXIT_IMPORT
+    line.send(Ready(catalog_of(app, options)))
+    set_title("template", app.settings.name)
+    _warm_up(app)
     gc.collect()
     gc.freeze()  # what is here now is shared by all children: the collector must not touch, and so copy, its pages
-    line.send(Ready(catalog_of(app, options)))
     Template(app, options, inherited, line).serve()
     return 0
 

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from .allowance import Allowance, allowance
 from .catalog import Catalog
+from .memory import Surroundings, anonymous
 from .options import Inherited, WorkerOptions
 from .places import Places
 from .wire import Fork, FromTemplate, Line
@@ -35,6 +37,8 @@ class TemplateProcess:
         theirs.close()
         self.line: Line[FromTemplate] = Line(ours, FromTemplate)
         self.catalog: Catalog | None = None
+        self.limit = 0
+        """Bytes of memory that each of its children may have; 0: no limit."""
 
     @property
     def ready(self) -> bool:
@@ -46,7 +50,14 @@ class TemplateProcess:
 
     def fork(self, slot: int, holder: str) -> bool:
         """Ask for a child; False if the template is gone."""
-        return self.line.send(Fork(slot, holder))
+        return self.line.send(Fork(slot, holder, self.limit))
+
+    def introduced(self, catalog: Catalog, children: int) -> Allowance:
+        """It has said what the app is: so it has imported it, and weighs what a child will at the least."""
+        self.catalog = catalog
+        allowed = allowance(catalog.max_memory_per_child, children, anonymous(self.process.pid), Surroundings())
+        self.limit = allowed.limit
+        return allowed
 
     def receive(self) -> Iterator[FromTemplate]:
         return self.line.receive()

@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 from ..clock import Clock
 from ..envelope import Receipt
-from .child import POKE
 from .clerk import Clerk
 from .crew import Killed, Member
 from .judge import Sentence, holds_hostages, judge
 from .places import Places
 from .points import reach
 from .roster import Row
-from .slots import Pulse, Running
+from .slots import POKE, Pulse, Running
 
 _AGAIN = 0.5
 """Seconds after which what the broker did not answer is asked again."""
@@ -103,24 +102,14 @@ class Watch:
         self._slots.want_soft(member.slot, running.version)
         member.signal(POKE)
 
-    def cancel(self, member: Member, id: str) -> None:
-        """End its run of message ``id``, if it runs that."""
+    def end_run(self, member: Member, receipt: Receipt, id: str) -> bool:
+        """End its run of message ``id``, which it holds under ``receipt``. False if that is not begun: look again."""
         running = self._slots.running(member.slot)
-        if running is not None and running.busy:
-            self._find(member, id, lambda receipt: self._cancel(member, running, receipt, id))
-
-    def _find(self, member: Member, id: str, found: Callable[[Receipt], None]) -> None:
-        """Ask the store under which receipt a child holds message ``id``."""
-        self._clerk.ask(
-            lambda broker: [d.receipt for d in broker.resume(member.holder) if d.envelope.id == id],
-            lambda receipts: found(receipts[0]) if receipts else None,
-            lambda error: log.warning("cannot cancel %s: %s", id, error),
-        )
-
-    def _cancel(self, member: Member, running: Running, receipt: Receipt, id: str) -> None:
-        if receipt == Receipt(member.holder, running.seq, running.at) and self._slots.running(member.slot) == running:
-            log.warning("%s is cancelled: child %d is killed", id, member.pid)
-            member.kill(Killed.CANCEL, running.version)
+        if running is None or not running.busy or (running.seq, running.at) != (receipt.seq, receipt.index):
+            return False
+        log.warning("%s is cancelled: child %d is killed", id, member.pid)
+        member.kill(Killed.CANCEL, running.version)
+        return True
 
     # -- hostages
 

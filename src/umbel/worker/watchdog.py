@@ -55,7 +55,10 @@ class Watchdog:
         while not self._stopping:
             self._roused.wait(self._span(self._monotonic()))
             self._roused.clear()
-            self.turn(self._monotonic())
+            try:
+                self.turn(self._monotonic())
+            except Exception:  # without this thread no soft limit would be told to anybody any more
+                log.exception("the watchdog stumbled")
 
     def _span(self, now: float) -> float | None:
         looks = [_LOOK] if self._has_loop and self._hand.running else []

@@ -16,6 +16,8 @@ class Fork(msgspec.Struct, frozen=True, tag="fork"):
 
     slot: int
     holder: str
+    max_memory: int = 0
+    """Bytes that it may have; 0: no limit."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):

@@ -17,11 +17,11 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any
 
 from ...errors import SoftTimeLimitExceeded
+from ..interruptible import Interruptible
 from ..softlimit import is_swallowed
-from .coroutine import Interruptible
 
 
 def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
@@ -30,68 +30,80 @@ def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), given)
 
 
-class Waits(Protocol):
-    """How a thread waits for a coroutine that a task answered with."""
-
-    def __call__(self, interruptible: Interruptible) -> Any: ...
+Target = tuple[asyncio.AbstractEventLoop, Interruptible]
+"""A coroutine that a thread waits for, and the loop that it runs on."""
 
 
 class Aim:
     """One run's code in one thread, as somebody else may interrupt it. See ``run.Strike``."""
 
-    __slots__ = ("_asked", "_awaited", "_thread", "_token")
+    __slots__ = ("_asked", "_thread", "_token")
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
-        self._token: list[bool] = []
+        self._token: list[Target | None] = []
+        """What is to be struck, once: a coroutine, or None for the thread itself. Empty while nothing may be, or has been."""
         self._asked = False
-        self._awaited: tuple[asyncio.AbstractEventLoop, Interruptible] | None = None
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """``function(*args)``, with what a strike raises in it. On the run's thread, once."""
         try:
-            self._token.append(True)
+            self._token.append(None)
             return function(*args)
         finally:
             # A strike may still be raised at any of these lines: it comes out of this call, and there is only one
             self._disarm()
 
-    def _disarm(self) -> None:
+    def _disarm(self) -> bool:
+        """Let nothing be raised in this thread any more. False if a strike was faster: it has been raised by now, or is
+        withdrawn, or went to a coroutine."""
         try:
             self._token.pop()
-            return  # nobody has struck, and nobody can any more
+            return True  # nobody has struck, and nobody can any more
         except IndexError:
             pass
         while not self._asked:
             time.sleep(0)
         _raise_in(self._thread, None)
+        return False
 
     def strike(self, kind: type[SoftTimeLimitExceeded]) -> bool:
         """See ``run.Strike``."""
-        awaited = self._awaited
-        if awaited is None and is_swallowed(sys._current_frames().get(self._thread)):
+        if self._token[-1:] == [None] and is_swallowed(sys._current_frames().get(self._thread)):
             return False
         try:
-            self._token.pop()
+            target = self._token.pop()
         except IndexError:
             return False
         try:
-            if awaited is None:
+            if target is None:
                 _raise_in(self._thread, kind)
             else:
-                loop, interruptible = awaited
-                loop.call_soon_threadsafe(interruptible.interrupt, kind)
+                target[0].call_soon_threadsafe(target[1].interrupt, kind)
         finally:
             self._asked = True
         return True
 
-    def awaits(self, loop: asyncio.AbstractEventLoop, interruptible: Interruptible) -> None:
-        """From now on this thread waits for a coroutine that runs on ``loop``."""
-        self._awaited = (loop, interruptible)
+    def waits(self, wait: Callable[[], Any], target: Target) -> Any:
+        """``wait()``, in which the thread waits for a coroutine: a strike is for that, and never raised in a loop's own code."""
+        try:
+            self._token.pop()
+        except IndexError:
+            self._is_struck()
+        else:
+            self._token.append(target)
+        try:
+            return wait()
+        finally:
+            if self._token[-1:] == [target] and self._disarm():
+                self._token.append(None)
 
-    def goes_on(self) -> None:
-        """It waits no more."""
-        self._awaited = None
+    def _is_struck(self) -> None:
+        """A strike that was asked for just now is raised here, and not in what follows. An earlier one has been."""
+        while not self._asked:
+            time.sleep(0)
+        for _ in range(2):
+            time.sleep(0)
 
 
 class OwnLoop:
@@ -102,25 +114,30 @@ class OwnLoop:
 
     def run(self, aim: Aim, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run it to its end."""
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(loop)
-        interruptible = Interruptible(coroutine)
-        task = loop.create_task(interruptible.drive())
-        try:
-            aim.awaits(loop, interruptible)
-            return loop.run_until_complete(task)
-        finally:
-            aim.goes_on()
-            if not task.done():
-                self._abandon(loop, task)
 
-    def _abandon(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
-        """The strike was raised in the loop itself, in the moment before the coroutine was known: another loop from now on."""
-        self._loop = None
-        task.cancel()
-        loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+        def wait() -> Any:
+            return self._made().run_until_complete(interruptible.drive())
+
+        interruptible = Interruptible(coroutine)
+        return aim.waits(wait, (self._made(), interruptible))
+
+    def _made(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self._loop)
+        return self._loop
+
+    def close(self) -> None:
+        """For a thread that ends, in a process that goes on: cancel what coroutines left behind."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
         loop.close()
 
 
@@ -145,14 +162,15 @@ class SharedLoop:
 
         tasks: list[asyncio.Task[None]] = []  # a loop keeps no task alive
         context = contextvars.copy_context()
-        try:
-            aim.awaits(self._loop, interruptible)
+
+        def wait() -> Any:
             self._loop.call_soon_threadsafe(lambda: tasks.append(self._loop.create_task(live(), context=context)))
             return done.result()
-        finally:
-            aim.goes_on()
-            if not done.done():
-                self._loop.call_soon_threadsafe(interruptible.interrupt, SoftTimeLimitExceeded)
+
+        return aim.waits(wait, (self._loop, interruptible))
+
+    def close(self) -> None:
+        """It is the pool's."""
 
 
 class Guard:
@@ -169,3 +187,7 @@ class Guard:
     def wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end. For use inside ``call``."""
         return self._loop.run(self.aim, coroutine)
+
+    def close(self) -> None:
+        """The thread ends."""
+        self._loop.close()

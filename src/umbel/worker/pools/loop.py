@@ -17,13 +17,14 @@ from ...errors import SoftTimeLimitExceeded
 from ...outcome import Outcome
 from ..executor import Executor, end_fork
 from ..hand import Hand
+from ..interruptible import Interruptible
 from ..run import Host, Run
 from .aim import Guard, OwnLoop, SharedLoop
-from .coroutine import Interruptible
 from .threads import Threads
 
 BLOCKED = 0.5
 """Seconds without a turn of the loop after which it counts as blocked."""
+_OURS = "umbel.worker"
 _SHOWN = 50
 """Coroutines whose places are shown at once."""
 
@@ -194,13 +195,19 @@ def _leave() -> None:
 
 
 def _place(task: asyncio.Task[None]) -> str:
-    """The innermost place of a coroutine that can be seen."""
+    """Where a coroutine waits: the coroutines that await each other, the task's own first."""
+    places = list[str]()
     awaited: Any = task.get_coro()
-    frame = None
     while awaited is not None:
-        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None) or frame
-        inner = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
-        if inner is None and frame is not None and "coroutine" in frame.f_locals:
-            inner = frame.f_locals["coroutine"]  # our own driver, which awaits nothing itself
-        awaited = inner if inner is not awaited else None
-    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}" if frame is not None else "?"
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is not None and not frame.f_globals.get("__name__", "").startswith(_OURS):
+            places.append(f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}")
+        awaited = _awaited_by(awaited, frame)
+    return " > ".join(places) or "?"
+
+
+def _awaited_by(coroutine: Any, frame: FrameType | None) -> Any:
+    inner: Any = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+    if inner is None and frame is not None and frame.f_code.co_name == "_steps":
+        return frame.f_locals.get("coroutine")  # driven by hand, so it is not seen as awaited
+    return inner

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import threading
 from collections.abc import Callable
 
@@ -10,6 +11,8 @@ from ..executor import Executor
 from ..hand import Hand
 from ..run import Host, Run
 from .aim import Aim, Guard, OwnLoop, SharedLoop
+
+log = logging.getLogger("umbel.worker")
 
 
 class Threads:
@@ -38,9 +41,16 @@ class Threads:
             self._change.notify(called)
             born = min(count - called, self._most - len(self.threads))
             for _ in range(born):
-                thread = threading.Thread(target=self._live, name=f"umbel-task-{len(self.threads)}", daemon=True)
-                self.threads.append(thread)
-                thread.start()
+                self._bear()
+
+    def _bear(self) -> None:
+        thread = threading.Thread(target=self._live, name=f"umbel-task-{len(self.threads)}", daemon=True)
+        self.threads.append(thread)  # first: what it runs may ask at once whether it is one of these
+        try:
+            thread.start()
+        except RuntimeError as exc:  # the system has no room for one: those that there are go on, and what waits goes to others
+            self.threads.remove(thread)
+            log.error("no thread could be started (%s); %d run tasks", exc, len(self.threads))
 
     def stop(self) -> None:
         """Let threads that run nothing end. Twice is once."""
@@ -67,6 +77,8 @@ class Threads:
                 del run, outcome  # a thread that waits keeps nothing of its last run
         except BaseException as exc:  # nobody would ever settle what runs here
             self._host.broken(exc)
+        finally:
+            guard.close()
 
     def _next(self) -> Run | None:
         run = self._begin()
@@ -101,6 +113,15 @@ class ThreadsPool:
         """Once nothing runs any more. Twice is once."""
         self._threads.stop()
         self._threads.join()
+
+    def dismiss(self) -> None:
+        """Let threads end as soon as they run nothing, and do not wait for them. Twice is once."""
+        self._threads.stop()
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """All that were made."""
+        return self._threads.threads
 
     @property
     def executors(self) -> list[Executor]:

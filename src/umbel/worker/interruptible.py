@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
-from ...errors import SoftTimeLimitExceeded, TaskInterrupted
+from ..errors import SoftTimeLimitExceeded, TaskInterrupted
 
 
 class SoftLimitCancelled(SoftTimeLimitExceeded, asyncio.CancelledError):
@@ -49,9 +49,12 @@ class Interruptible:
         self._task = asyncio.current_task()
         try:
             return await self._steps(self.coroutine)
-        except (SoftLimitCancelled, TaskCancelled) as exc:
-            kind = TaskInterrupted if isinstance(exc, TaskInterrupted) else SoftTimeLimitExceeded
-            raise kind(*exc.args).with_traceback(exc.__traceback__) from exc.__cause__
+        except (SoftLimitCancelled, TaskCancelled, BaseExceptionGroup) as exc:
+            raised = _interruption_in(exc)
+            if raised is None:
+                raise
+            kind = TaskInterrupted if isinstance(raised, TaskInterrupted) else SoftTimeLimitExceeded
+            raise kind().with_traceback(exc.__traceback__) from raised.__cause__
         finally:
             self.coroutine = None
 
@@ -83,3 +86,10 @@ class Interruptible:
         if kind is not None and issubclass(kind, TaskInterrupted):
             return TaskCancelled()
         return SoftLimitCancelled()
+
+
+def _interruption_in(exc: BaseException) -> BaseException | None:
+    """A task group takes it for an error of its body, and raises it in a group."""
+    if isinstance(exc, BaseExceptionGroup):
+        return next((found for one in exc.exceptions if (found := _interruption_in(one)) is not None), None)
+    return exc if isinstance(exc, SoftLimitCancelled | TaskCancelled) else None

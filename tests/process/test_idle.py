@@ -1,0 +1,76 @@
+"""What an idle worker is made of: what it has imported, and what its processes are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.process.arena import _session
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.timeout(120)
+
+NOT_IN_A_SUPERVISOR = {
+    "umbel.app": "the user's side",
+    "umbel.task": "the user's side",
+    "umbel.result": "the user's side",
+    "umbel.codec": "arguments are a child's business",
+    "umbel.worker.child": "a supervisor runs nothing",
+    "umbel.worker.executor": "a supervisor runs nothing",
+    "umbel.worker.softlimit": "it would bring asyncio",
+    "umbel.worker.template": "another process",
+    "asyncio": "3 MiB (redis-py brings it all the same)",
+    "multiprocessing": "2 MiB",
+    "http.client": "nothing is served here",
+    "sample": "the user's code",
+}
+MODULES = """
+import os, signal, sys
+def tell(*_):
+    with open(os.environ["TELL_MODULES"] + f"/{os.getpid()}.part", "w") as file:
+        file.write("\\n".join(sys.modules))
+    os.rename(file.name, file.name.removesuffix(".part") + ".modules")
+signal.signal(signal.SIGWINCH, tell)
+"""
+
+
+def test_a_supervisor_imports_nothing_that_it_does_not_need(arena, broker_url):
+    """2 to 3 MiB for each of these, for as long as the worker lives."""
+    site = arena.folder / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(MODULES)
+    worker = arena.worker(concurrency=1, PYTHONPATH=str(site), TELL_MODULES=str(arena.folder)).ready()
+    worker.process.send_signal(28)  # SIGWINCH, which umbel leaves alone
+    modules = wait_for(lambda: list(arena.folder.glob(f"{worker.pid}.modules")))[0].read_text().split()
+    unwanted = NOT_IN_A_SUPERVISOR.keys() - ({"asyncio"} if broker_url.startswith("redis") else set())
+    assert sorted(unwanted & set(modules)) == []
+    assert "umbel.worker.supervisor" in modules
+
+
+def _titles(worker):
+    return sorted(Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode() for pid in _session(worker.pid))
+
+
+def test_processes_say_what_they_are(sqlite_arena):
+    pytest.importorskip("setproctitle")
+    arena = sqlite_arena
+    worker = arena.worker("-A", "listening:app", "-Q", "default", concurrency=1).ready()
+    fixed = ["umbel herald: sample", "umbel supervisor: sample, queues default", "umbel template: sample"]
+    wait_for(lambda: _titles(worker) == ["umbel child: sample, idle", *fixed])
+    arena.send("slow", "s", 3)
+    wait_for(lambda: _titles(worker)[0].startswith("umbel child: sample, runs slow since "))
+    wait_for(lambda: _titles(worker)[0] == "umbel child: sample, idle")
+    assert len(arena.runs("s")) == 1
+
+
+def test_without_the_package_there_are_no_titles(sqlite_arena):
+    arena = sqlite_arena
+    hidden = arena.folder / "hidden"
+    hidden.mkdir()
+    (hidden / "setproctitle.py").write_text("raise ImportError('hidden')")
+    worker = arena.worker(concurrency=1, PYTHONPATH=str(hidden)).ready()
+    arena.send("mark", "m")
+    arena.all_ran(["m"])
+    assert not [title for title in _titles(worker) if title.startswith("umbel ")]
+    assert worker.stop() == 0
