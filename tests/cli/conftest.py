@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -34,6 +35,8 @@ def _clean_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pyproject.toml").write_text("")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("tasks", "app"):  # another test's, which commands that look for the app have imported in this process
+        monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 @pytest.fixture(params=["sqlite", "redis"])

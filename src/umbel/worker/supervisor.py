@@ -203,16 +203,13 @@ class Supervisor:
             self._turn(0.5)
 
     def _serve(self) -> None:
-        ready, catalog = False, self.shift.catalog
+        ready = False
         while not self._over():
             self._turn(_TICK_BUSY if self.shift.busy else _TICK_IDLE)
             self._take_news()
             if self._take_edits(self.shift.nursery.forget_next) and self.phase == Phase.RUNNING:
                 self.shift.renew()
             self.shift.tend(hire=self.phase == Phase.RUNNING and self.lease.began)
-            if catalog is not self.shift.catalog:  # new code may serve other queues, and know other tasks
-                catalog = self.shift.catalog
-                self.lease.about = about(self.options, catalog, self._started)
             self.upkeep.turn()
             self._advance_shutdown()
             if not ready and self.shift.staffed:
