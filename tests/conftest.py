@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,11 @@ def pytest_report_header() -> str:
 
 
 def pytest_sessionstart() -> None:
+    # A shell without job control starts what it puts in the background with these ignored, and so would every program that a
+    # test starts and then interrupts.
+    for ignored in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(ignored) is signal.SIG_IGN:
+            signal.signal(ignored, signal.default_int_handler if ignored == signal.SIGINT else signal.SIG_DFL)
     if os.environ.get("UMBEL_TEST") == "wheel" and Path(umbel.__file__).is_relative_to(ROOT / "src"):
         pytest.exit("the built wheel is what is tested, but umbel comes from src/", returncode=3)
 
