@@ -83,10 +83,12 @@ class Verdict(StrEnum):
 
 
 class Receipted(msgspec.Struct, frozen=True, gc=False):
-    """The answer to one enqueued envelope: accepted, or a duplicate of ``duplicate_of``."""
+    """The answer to one enqueued envelope: accepted, or a duplicate of ``duplicate_of``; ``dropped`` is the reason (``locked``) for
+    which an accepted one ended in the same step."""
 
     id: str
     duplicate_of: str | None = None
+    dropped: str = ""
 
 
 class Settle(msgspec.Struct, frozen=True, gc=False):
@@ -111,7 +113,8 @@ class Exchanged(msgspec.Struct, gc=False):
     verdicts: list[Verdict]
     deliveries: list[Delivery]
     next_due: int | None
-    """Ms from now until the next scheduled message of the asked queues is due (0: already due; None: none is scheduled)."""
+    """Ms from now until the next scheduled message of the asked queues is due, or until the next of their lanes that waits for its rate
+    has a token, whichever is sooner (0: already due; None: there is neither)."""
     dropped: list[Removed]
     now: int
 
@@ -207,8 +210,9 @@ class Broker(ABC):
 
         Each is ready at once, or scheduled if ``due_at(now)`` says so. With ``Flag.EXPLICIT``, an id that was accepted
         within ``dedupe_ttl`` makes it a duplicate: nothing is stored and the answer names it (also within one call).
-        With ``Flag.TRACKED`` a record is begun in the same step. Envelopes that need a facet this broker lacks (lanes,
-        flows, records) raise ``NotSupported`` before anything is stored. No room: ``StoreFull``.
+        With ``Flag.TRACKED`` a record is begun in the same step. For keys and lanes see :class:`~umbel.facets.Limits`. Envelopes
+        that need a facet this broker lacks (lanes, flows, records) raise ``NotSupported`` before anything is stored.
+        No room: ``StoreFull``.
         """
 
     # -- consuming
@@ -243,6 +247,7 @@ class Broker(ABC):
         out alone (``Envelope.handed_alone``) is given only to a holder that holds nothing else after this step's
         settles, and then ends the claim; if it cannot be given, the claim of its queue ends before it. Unreadable
         messages become dead letters (``unreadable``). ``delivery`` rises by one for each message handed out.
+        Where messages stand in lanes, see :class:`~umbel.facets.Limits`.
         """
 
     @abstractmethod

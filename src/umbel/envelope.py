@@ -60,6 +60,8 @@ class Flag(IntFlag):
     """Rescued once: handed out alone, so that others do not share its fate."""
     CANCELLED = 0x0010
     """Cancelled while leased: dropped instead of being made ready again."""
+    SKIPS = 0x0020
+    """``on_locked="skip"``: dropped (``locked``) where its lane's limit is held, or waited for, as it would enter the lane anew."""
     RAW_ID = 0x4000
     """Packed form only: the id is 16 raw bytes of a canonical UUID."""
     EXTRA = 0x8000
@@ -67,7 +69,7 @@ class Flag(IntFlag):
 
 
 # plain ints: an IntFlag operation costs a microsecond, and these run once a message
-TRACKED, EXPLICIT, LOST_DEAD, ALONE, CANCELLED = (int(f) for f in list(Flag)[:5])
+TRACKED, EXPLICIT, LOST_DEAD, ALONE, CANCELLED, SKIPS = (int(f) for f in list(Flag)[:6])
 HANDED_ALONE = LOST_DEAD | ALONE
 _RAW_ID, _EXTRA = int(Flag.RAW_ID), int(Flag.EXTRA)
 
@@ -76,14 +78,21 @@ class Extra(IntEnum):
     """Tags of extras: places that most messages do not need."""
 
     LANE = 1
+    """The finest limit: see ``lane.Mark``, as for the next one."""
     GROUP = 2
+    """The limit beside it, of all lanes of a task."""
     FLOW = 3
     NODE = 4
     UNIQUE = 5
+    """The key that it owns: a second message with it is a duplicate."""
     UNIQUE_UNTIL = 6
+    """``start``: the key is free once it was handed out."""
     DEBOUNCE = 7
+    """See ``lane.Debounce``."""
     RECORD_TTL = 8
     """Seconds that the record is kept after the end, decimal text."""
+    THROTTLE = 9
+    """See ``lane.Throttle``."""
 
 
 class Envelope(msgspec.Struct, gc=False):

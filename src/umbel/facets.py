@@ -6,7 +6,7 @@ A caller asks for a facet with :func:`require`, which refuses clearly where a br
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TypeVar, cast
 
@@ -15,6 +15,7 @@ import msgspec
 from .broker import Broker
 from .envelope import Envelope, Receipt
 from .errors import NotSupported
+from .lane import Rule
 
 F = TypeVar("F")
 
@@ -202,6 +203,121 @@ class Serves(ABC):
     def served(self) -> list[Served]:
         """By name, every queue that any worker serves or, within ``served_ttl``, served, and those of earlier times in which
         something still stands: ready, scheduled, leased or dead. ``maintain`` forgets the others. Takes nothing from any queue."""
+
+
+class Ruled(msgspec.Struct, frozen=True, gc=False):
+    """A rule as the store has it: what was declared, and what an operator said instead."""
+
+    declared: Rule
+    override: Rule
+
+    @property
+    def numbers(self) -> Rule:
+        """Those in force."""
+        return self.declared.under(self.override)
+
+
+class Waits(StrEnum):
+    """What a lane waits for."""
+
+    NOTHING = "nothing"
+    """Its next message may be handed out."""
+    RATE = "rate"
+    """A token of its own limit: see ``LaneSeen.until``."""
+    CONCURRENCY = "concurrency"
+    """A delivery that stands on its own limit."""
+    GROUP_RATE = "group_rate"
+    GROUP_CONCURRENCY = "group_concurrency"
+    PAUSED = "paused"
+    """Its queue is paused."""
+
+
+class LaneSeen(msgspec.Struct, frozen=True, gc=False):
+    """A lane in which something waits. Times in ms of the store's clock."""
+
+    queue: str
+    priority: int
+    limit: str
+    rule: str
+    group: str
+    """The limit that it shares with other lanes; empty without one."""
+    waiting: int
+    waits: Waits
+    held: int
+    """Deliveries in hands that stand on the limit it waits for (its own, where it waits for none)."""
+    numbers: Rule
+    """Those in force of the limit it waits for."""
+    until: int | None = None
+    """When a rate will have a token for it; None where that is not what it waits for, or never (a rate of 0)."""
+    since: int = 0
+    """When a message was last handed out of it, or since when there has been one in it."""
+
+
+class LanePage(msgspec.Struct, gc=False):
+    """Some lanes, and where to go on (None: that was all)."""
+
+    lanes: list[LaneSeen]
+    cursor: str | None = None
+
+
+class Limits(ABC):
+    """Facet: lanes, and keys that let one message stand for several. See docs/internals/lanes.md.
+
+    *Lanes.* A message with ``Extra.LANE`` waits in the lane of its queue, priority, limit and group, if it has one, instead of in the
+    plain list. It is handed out only while its limit and its group's limit have room: hand-outs within the rate (``gcra.py``),
+    fewer deliveries in hands than the concurrency. Limits are shared by all queues. Storing a message makes its rules known where
+    they are not. Handing out takes a token of both rates, and a place in both concurrencies under the receipt; whatever takes the
+    delivery out of the hand gives the place back, and one that was not begun (``give_back``, ``leave``, not blamed by a ``retire`` that
+    blames somebody, ``Released`` with the reason ``unbegun``) the token too. Any room made wakes who waits for the queues concerned.
+
+    *Turns.* In a queue and priority, plain messages and lanes take turns: of what an exchange may still give, lanes give half, rounded
+    up, and the plain list the rest; where one can be given, the lanes give it in exchanges of odd ``seq``; what one side cannot give the
+    other does. Among lanes with room the one that was served longest ago (or that began longest ago) gives one message, then the
+    next. If the next one of either side is to be handed out alone, it is given before all others or, to a holder of something,
+    ends the claim of its queue. What goes back in front does so in its lane.
+
+    *Skipping.* With ``Flag.SKIPS`` a message of attempt 1 that was never handed out and comes to its lane (stored without delay, or due)
+    is dropped (``locked``) if a delivery stands on its limit, or any message waits in any lane of it: ``Receipted.dropped``, or
+    ``dropped`` of the step's answer.
+
+    *Keys.* ``Extra.UNIQUE``: a message stored with a key that another message has is a duplicate of that; it has the key until it
+    ends in whatever way, or until it is handed out for the first time with ``UNIQUE_UNTIL``. A redriven letter takes the key again,
+    and stays a letter (not counted) where another message has it. ``Extra.DEBOUNCE``: the first message with the key is due after the
+    span; each later one is a duplicate of it that leaves it its body and its ``expires``, and makes it due anew (span from now, at most
+    ``most`` from the first; one that is ready stays so); the key is free when it is handed out, or ends. ``due`` and ``after`` of
+    such a message are not looked at. ``Extra.THROTTLE``: a message stored within the span of one with the same key is a duplicate of
+    that, even if that has ended. An explicit id that is a duplicate by id is answered with that, before any key is looked at; one
+    that is a duplicate by a key is not remembered.
+    """
+
+    @abstractmethod
+    def declare(self, rules: Mapping[str, Rule]) -> None:
+        """The numbers that tasks declare, by rule; in place of those declared or stored before. In force at once."""
+
+    @abstractmethod
+    def override(self, rule: str, changes: Rule) -> None:
+        """Say numbers that count instead of declared ones, until they are cleared; what ``changes`` does not say stays as it is.
+        In force at once, kept over restarts. A rule that is not known is known by it."""
+
+    @abstractmethod
+    def clear(self, rule: str, *, rate: bool = True, concurrency: bool = True) -> bool:
+        """Let declared numbers count again. False if there was nothing to clear."""
+
+    @abstractmethod
+    def rules(self) -> dict[str, Ruled]:
+        """All rules that the store knows, by name."""
+
+    @abstractmethod
+    def lanes(self, queue: str | None = None, limit: int = 50, cursor: str | None = None) -> LanePage:
+        """Lanes in which something waits, of one queue or of all: by queue, the highest priority first, then by group and limit."""
+
+    @abstractmethod
+    def lane(self, envelope: Envelope) -> LaneSeen | None:
+        """The lane of a message (its queue, priority, limit and group); None if nothing waits in it, or it names none."""
+
+    @abstractmethod
+    def backlog(self, queue: str) -> int:
+        """How many messages are ready, in lanes, or scheduled in a queue. Cheap, whatever the depth."""
 
 
 def require(broker: Broker, facet: Callable[..., F]) -> F:

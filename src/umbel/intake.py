@@ -13,6 +13,7 @@ from functools import lru_cache
 from .broker import MAX_ENQUEUE, MAX_THEN, Capabilities, Facet, Settle
 from .envelope import TRACKED, Envelope, Extra, pack
 from .errors import NotSupported, WireError
+from .lane import check_extras
 
 QUEUE_MAX = 255
 """Bytes of a queue's name: stores may keep its length in one."""
@@ -24,6 +25,7 @@ _FACET_OF_EXTRA = {
     Extra.UNIQUE: Facet.LIMITS,
     Extra.UNIQUE_UNTIL: Facet.LIMITS,
     Extra.DEBOUNCE: Facet.LIMITS,
+    Extra.THROTTLE: Facet.LIMITS,
     Extra.FLOW: Facet.JOINS,
     Extra.NODE: Facet.JOINS,
 }
@@ -64,6 +66,8 @@ class Intake:
                 raise ValueError(f"message {e.id!r} has priority {e.priority}; there are 0 to {PRIORITY_MAX}")
             if e.extras or e.flags & TRACKED:
                 self._refuse_lacking(e)
+                if e.extras:
+                    check_extras(e.id, e.extras)
             try:
                 packed.append(pack(e))
             except (struct.error, UnicodeEncodeError, OverflowError) as exc:

@@ -68,6 +68,7 @@ DROPPED_REASONS = {
     "expired": "its `expires` passed before it began",
     "cancelled": "somebody cancelled it: `AsyncResult.revoke()`, `umbel task cancel`",
     "discarded": "the task itself raised `Discard`",
+    "locked": 'its lock was held or waited for, and it says `on_locked="skip"`',
     "purged": "an operator emptied its queue: `umbel queues purge`",
 }
 """Why a message is gone without an end of its own. Its record says EXPIRED for the first, REVOKED for the others."""

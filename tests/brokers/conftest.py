@@ -31,7 +31,7 @@ def maker(url: str, clock: Clock, app: str = "umbel") -> Callable[[BrokerSetting
 
 def memory(request: pytest.FixtureRequest, live: bool) -> Harness:
     from umbel.brokers.memory import store_of
-    from umbel.brokers.memory.store import Row
+    from umbel.brokers.memory.row import Row
 
     url, clock = f"memory://suite-{next(_names)}", None if live else ManualClock()
 
@@ -42,7 +42,12 @@ def memory(request: pytest.FixtureRequest, live: bool) -> Harness:
         for row in store_of(url).holders[holder].held.values():
             row.data = NEWER + row.data[1:]
 
-    return Harness(maker(url, clock or SYSTEM), plant, age, clock=clock)
+    def remains() -> list[str]:
+        store = store_of(url)
+        lanes, keys = store.lanes, store.keys
+        return [*map(str, lanes.lanes), *lanes.limits, *keys.uniques, *keys.debounced, *keys.throttled]
+
+    return Harness(maker(url, clock or SYSTEM), plant, age, clock=clock, remains=remains)
 
 
 def sqlite(request: pytest.FixtureRequest, live: bool) -> Harness:

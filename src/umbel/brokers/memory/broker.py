@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import msgspec
+
 from ...broker import (
     MAX_PROMOTE,
     Blame,
@@ -23,21 +25,27 @@ from ...broker import (
     Verdict,
 )
 from ...clock import Clock
-from ...envelope import EXPLICIT, Delivery, Envelope, Receipt
+from ...envelope import EXPLICIT, Delivery, Envelope, Extra, Receipt
 from ...errors import Fenced, SequenceError
 from ...intake import Intake
+from ...lane import Debounce
+from ...outcome import Released
 from . import claim, depth, ending
 from .inspect import MemoryInspects
+from .limits import MemoryLimits
 from .remember import MemoryRemembers
+from .row import Row
 from .serving import MemoryServes, forget_served
 from .store import Holding, Lease, Store
 from .wait import Waiting
 
+_FACETS = (Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES, Facet.LIMITS)
 
-class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, Waiting, Broker):
+
+class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, MemoryLimits, Waiting, Broker):
     """A store in this process's memory."""
 
-    capabilities = Capabilities(name="memory", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES)), shared=False)
+    capabilities = Capabilities(name="memory", facets=frozenset(_FACETS), shared=False)
 
     def __init__(self, store: Store, settings: BrokerSettings, clock: Clock) -> None:
         self.store, self.settings, self.clock = store, settings, clock
@@ -47,7 +55,9 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, Waiting, Broke
     def step(self) -> Iterator[int]:
         """One atomic step at one moment; whoever waits looks again afterwards."""
         with self.store.lock:
-            yield self.clock.now()
+            now = self.clock.now()
+            self.store.lanes.look_at(now)
+            yield now
             self.store.ring()
 
     def open(self) -> None:
@@ -67,12 +77,21 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, Waiting, Broke
             return [self.accept(e, now) for e in envelopes]
 
     def accept(self, envelope: Envelope, now: int) -> Receipted:
-        ttl_ms = int(self.settings.dedupe_ttl * 1000)
-        if envelope.flags & EXPLICIT and self.store.accepted_before(envelope.id, ttl_ms, now):
+        store, explicit = self.store, envelope.flags & EXPLICIT
+        if explicit and store.remembers(envelope.id, now):
             return Receipted(envelope.id, envelope.id)
-        self.store.records.begin(envelope, envelope.due_at(now), now, self.settings.record_ttl)
-        self.store.put(envelope, now)
-        return Receipted(envelope.id)
+        bounced = envelope.extras.get(Extra.DEBOUNCE) if envelope.extras else None
+        if owner := store.keys.owner(envelope, now):
+            if bounced:
+                store.bounce(envelope, now)
+            return Receipted(envelope.id, owner)
+        if bounced:
+            envelope = msgspec.structs.replace(envelope, due=now + Debounce.read(bounced).span, after=0)
+        if explicit:
+            store.remembered[envelope.id] = now + int(self.settings.dedupe_ttl * 1000)
+        store.records.begin(envelope, envelope.due_at(now), now, self.settings.record_ttl)
+        removed = store.put(envelope, now)
+        return Receipted(envelope.id, dropped=removed.reason if removed else "")
 
     # -- consuming
 
@@ -114,16 +133,17 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, Waiting, Broke
         row = holding.held.pop(settle.receipt, None)
         if row is None:
             return Verdict.SUPERSEDED if settle.receipt in holding.taken else Verdict.ABSENT
-        removed = ending.apply(self.store, row, settle.outcome, now)
+        outcome = settle.outcome
+        self.store.lanes.left(row, settle.receipt, unbegun=isinstance(outcome, Released) and outcome.reason == "unbegun")
+        removed = ending.apply(self.store, row, outcome, now)
         if removed and removed.reason == "cancelled":
             dropped.append(removed)
-        for envelope in settle.then:
-            self.accept(envelope, now)
+        dropped += [Removed(e.id, e.queue, reason) for e in settle.then if (reason := self.accept(e, now).dropped)]
         return Verdict.WON
 
     def _next_due(self, queues: Sequence[str], now: int) -> int | None:
-        due = self.store.next_due(set(queues))
-        return None if due is None else max(0, due - now)
+        times = (self.store.next_due(set(queues)), self.store.next_room(set(queues), now))
+        return min((max(0, time - now) for time in times if time is not None), default=None)
 
     def resume(self, holder: str) -> list[Delivery]:
         with self.store.lock:
@@ -146,10 +166,15 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, Waiting, Broke
             holding = self.store.holders.get(holder)
             if holding is None:
                 return 0
-            rows = [holding.held.pop(r) for r in sorted(set(receipts)) if r in holding.held]
+            rows = [self._taken(holding, r) for r in sorted(set(receipts)) if r in holding.held]
             holding.taken.update(receipts)
             ending.return_in_front(self.store, rows, now)
             return len(rows)
+
+    def _taken(self, holding: Holding, receipt: Receipt) -> Row:
+        row = holding.held.pop(receipt)
+        self.store.lanes.left(row, receipt, unbegun=True)
+        return row
 
     def retire(self, holder: str, blamed: Sequence[Blame] | None = None, reason: str = "") -> Retired:
         with self.step() as now:
@@ -166,7 +191,8 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, Waiting, Broke
             self.store.lost.pop(worker, None)
             rows = []
             for name in sorted(n for n, h in self.store.holders.items() if h.worker == worker):
-                rows += list(self.store.holders.pop(name).held.values())
+                holding = self.store.holders.pop(name)
+                rows += [self._taken(holding, receipt) for receipt in list(holding.held)]
                 self.store.gone.add(name)
             removed = ending.return_in_front(self.store, rows, now)
             return Retired(len(rows) - len(removed), [], removed)
@@ -179,6 +205,7 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, Waiting, Broke
             if rescue and (until is None or now <= until):
                 ending.rescue(self.store, now, done)
             done.pruned, done.trimmed = ending.prune(self.store, self.settings, now)
+            self.store.lanes.forget_idle(now)
             forget_served(self.store, now - int(self.settings.served_ttl * 1000), now)
             done.more = bool(self.store.scheduled and self.store.scheduled[0][0] <= now)
             return done
@@ -192,6 +219,6 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, Waiting, Broke
             rows = [row for row in self.store.waiting() if row.queue == queue]
             for row in rows:
                 if envelope := row.read():
-                    self.store.records.dropped(envelope, "purged", b"", now)
+                    self.store.drop(envelope, "purged", now)
             self.store.remove_waiting({id(row) for row in rows})
             return len(rows)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from ...broker import MAX_PROMOTE, Removed
 from ...envelope import Delivery, Envelope, Receipt, pack, unpack
-from .store import Holding, Row, Store
+from .lanes import Lane
+from .row import Row
+from .store import Holding, Store
 
 
 def envelope_of(row: Row) -> Envelope:
@@ -35,41 +38,63 @@ def _empty(
     store: Store, queue: str, holder: str, holding: Holding, limit: int, now: int, got: list[Delivery], dropped: list[Removed]
 ) -> bool:
     """Take from one queue; True when the whole claim ends with it."""
-    lanes = store.ready.get(queue, {})
-    for priority in sorted(lanes, reverse=True):
-        rows = lanes[priority]
-        while rows:
-            if len(got) >= limit:
-                return True
-            envelope = _next(store, rows, now, dropped)
-            if envelope is None:
-                continue
-            if envelope.handed_alone and holding.held:
+    for priority in store.priorities(queue):
+        # lanes begin, so they give half, rounded up; of a single one they give every other
+        lanes_turn = limit - len(got) > 1 or holding.seq % 2 == 1
+        while len(got) < limit and (heads := _heads(store, queue, priority, now, dropped)):
+            alone = [head for head in heads if head.envelope.handed_alone]
+            if alone and holding.held:
                 return False
-            got.append(_hand(store, rows.popleft(), envelope, Receipt(holder, holding.seq, len(got)), holding, now))
-            if envelope.handed_alone:
+            head = alone[0] if alone else next((h for h in heads if (h.lane is not None) == lanes_turn), heads[0])
+            got.append(_hand(store, head, Receipt(holder, holding.seq, len(got)), holding, now))
+            if alone:
                 return True
-    return False
+            lanes_turn = not lanes_turn
+    return len(got) >= limit
 
 
-def _next(store: Store, rows: deque[Row], now: int, dropped: list[Removed]) -> Envelope | None:
-    """The envelope at the head, left there; None when the head was one to be put aside, which it then is."""
-    row = rows[0]
+class _Head(NamedTuple):
+    """A message that is next on its side: in the plain list, or in a lane with room."""
+
+    envelope: Envelope
+    rows: deque[Row]
+    lane: Lane | None
+
+
+def _heads(store: Store, queue: str, priority: int, now: int, dropped: list[Removed]) -> list[_Head]:
+    """The next of the plain list and the next of the lanes; what is to be put aside on the way is."""
+    heads = []
+    plain = store.ready.get(queue, {}).get(priority, deque())
+    while plain:
+        if envelope := _fit(store, plain[0], now, dropped):
+            heads.append(_Head(envelope, plain, None))
+            break
+        plain.popleft()
+    while lane := store.lanes.next(queue, priority, now):
+        if envelope := _fit(store, lane.rows[0], now, dropped):
+            heads.append(_Head(envelope, lane.rows, lane))
+            break
+        store.lanes.pop(lane)
+    return heads
+
+
+def _fit(store: Store, row: Row, now: int, dropped: list[Removed]) -> Envelope | None:
+    """The envelope, left where it stands; None when it is one to be put aside, and noted as such: take it away."""
     envelope = row.read()
     if envelope is None:
-        rows.popleft()
         dropped.append(store.bury(row, now, "unreadable"))
         return None
     if removed := store.expire(row, now):
-        rows.popleft()
         dropped.append(removed)
         return None
     return envelope
 
 
-def _hand(store: Store, row: Row, envelope: Envelope, receipt: Receipt, holding: Holding, now: int) -> Delivery:
-    envelope = msgspec.structs.replace(envelope, delivery=envelope.delivery + 1)
+def _hand(store: Store, head: _Head, receipt: Receipt, holding: Holding, now: int) -> Delivery:
+    row = head.rows.popleft() if head.lane is None else store.lanes.hand(head.lane, receipt, now)
+    envelope = msgspec.structs.replace(head.envelope, delivery=head.envelope.delivery + 1)
     row.data = pack(envelope)
     holding.held[receipt] = row
+    store.keys.handed(envelope)
     store.records.started(envelope, now)
     return Delivery(receipt, envelope)

@@ -10,7 +10,7 @@ from .store import Store
 
 def stats(store: Store, now: int) -> list[QueueStats]:
     """Every queue that holds something or is paused, by name."""
-    ready = Counter({queue: sum(1 for _ in store.ready_rows(queue)) for queue in store.ready})
+    ready = Counter({queue: sum(1 for _ in store.ready_rows(queue)) for queue in store.ready_queues()})
     scheduled = Counter(row.queue for _, _, row in store.scheduled)
     leased = Counter(row.queue for _, _, _, row in store.leased())
     dead = Counter(letter.row.queue for letter in store.dead.values())

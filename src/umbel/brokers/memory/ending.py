@@ -10,7 +10,8 @@ from ...broker import Blame, BrokerSettings, Maintained, Removed, Retired
 from ...envelope import ALONE, CANCELLED, LOST_DEAD, Envelope, pack
 from ...outcome import Dead, Done, Dropped, Outcome, Released, Retry
 from .claim import envelope_of
-from .store import Holding, Row, Store
+from .row import Row
+from .store import Holding, Store
 
 
 def apply(store: Store, row: Row, outcome: Outcome, now: int) -> Removed | None:
@@ -19,10 +20,11 @@ def apply(store: Store, row: Row, outcome: Outcome, now: int) -> Removed | None:
     match outcome:
         case Done(result):
             store.records.done(envelope, result, now)
+            store.keys.ended(envelope)
         case Dead(reason, error):
             return bury(store, row, envelope, now, reason, error)
         case Dropped(reason, error):
-            store.records.dropped(envelope, reason, error, now)
+            store.drop(envelope, reason, now, error)
         case Retry() | Released() if envelope.flags & CANCELLED:
             return drop_cancelled(store, envelope, now)
         case Retry(after, error):
@@ -46,7 +48,7 @@ def release(store: Store, row: Row, envelope: Envelope, after: int, now: int) ->
         store.schedule(row, now + after)
     else:
         store.records.pending(envelope.id)
-        store.in_front([row])
+        store.in_front([row], now)
 
 
 def rewrite(row: Row, envelope: Envelope) -> None:
@@ -55,12 +57,12 @@ def rewrite(row: Row, envelope: Envelope) -> None:
 
 def bury(store: Store, row: Row, envelope: Envelope, now: int, reason: str, error: bytes = b"") -> Removed:
     store.records.dead(envelope, reason, error, now)
+    store.keys.ended(envelope)
     return store.bury(row, now, reason, error)
 
 
 def drop_cancelled(store: Store, envelope: Envelope, now: int) -> Removed:
-    store.records.dropped(envelope, "cancelled", b"", now)
-    return Removed(envelope.id, envelope.queue, "cancelled")
+    return store.drop(envelope, "cancelled", now)
 
 
 def return_in_front(store: Store, rows: list[Row], now: int) -> list[Removed]:
@@ -75,7 +77,7 @@ def return_in_front(store: Store, rows: list[Row], now: int) -> list[Removed]:
         else:
             store.records.pending(envelope.id)
             back.append(row)
-    store.in_front(back)
+    store.in_front(back, now)
     return removed
 
 
@@ -85,11 +87,12 @@ def retire(store: Store, holding: Holding, blamed: Sequence[Blame] | None, reaso
     by_receipt = {blame.receipt: blame for blame in blamed or ()}
     shared = sum(blame.outcome is None for blame in by_receipt.values()) > 1
     for receipt, row in holding.held.items():
+        blame = by_receipt.get(receipt)
+        store.lanes.left(row, receipt, unbegun=blamed is not None and blame is None)
         envelope = row.read()
         if envelope is None:
             back.append(row)
             continue
-        blame = by_receipt.get(receipt)
         if blame is not None:
             if blame.outcome is not None:
                 _note(answer, apply(store, row, blame.outcome, now))
@@ -132,7 +135,8 @@ def rescue(store: Store, now: int, done: Maintained) -> None:
             holding = store.holders.pop(name)
             store.gone.add(name)
             store.lost.setdefault(worker, []).append(name)
-            for row in holding.held.values():
+            for receipt, row in holding.held.items():
+                store.lanes.left(row, receipt, unbegun=False)
                 envelope = row.read()
                 if envelope is None:
                     back.append(row)
@@ -160,7 +164,7 @@ def drop_expired(store: Store, now: int, limit: int) -> list[Removed]:
 
 def prune(store: Store, settings: BrokerSettings, now: int) -> tuple[int, int]:
     """Records, remembered ids and dead letters whose time is over, then the oldest dead letters for lack of room."""
-    pruned = store.records.prune(now)
+    pruned = store.records.prune(now) + store.keys.prune(now)
     for id in [id for id, end in store.remembered.items() if end <= now]:
         del store.remembered[id]
         pruned += 1

@@ -11,7 +11,8 @@ from ...clock import Clock
 from ...envelope import CANCELLED, Envelope
 from ...facets import Cancelled, Inspects, Listed, Page, Place, WorkerSeen
 from .ending import drop_cancelled, revive, rewrite
-from .store import DeadLetter, Row, Store
+from .row import Row
+from .store import DeadLetter, Store
 
 
 class MemoryInspects(Inspects):
@@ -34,7 +35,7 @@ class MemoryInspects(Inspects):
         store = self.store
         match place:
             case Place.READY:
-                yield from (Listed(shown(row), place) for queue in sorted(store.ready) for row in store.ready_rows(queue))
+                yield from (Listed(shown(row), place) for queue in store.ready_queues() for row in store.ready_rows(queue))
             case Place.SCHEDULED:
                 yield from (Listed(shown(row), place, due=due) for due, _, row in store.scheduled)
             case Place.LEASED:
@@ -74,10 +75,12 @@ class MemoryInspects(Inspects):
             for letter in self._letters(ids, queue):
                 if (envelope := letter.row.read()) is None:
                     continue  # what cannot be read would only come back
+                if not self.store.keys.take_again(envelope):
+                    continue  # another message has its key, and does what this one was to do
                 del self.store.dead[letter.name]
                 envelope = revive(envelope)
                 self.store.records.again(envelope, now, self.settings.record_ttl)
-                self.store.behind(Row.of(envelope))
+                self.store.behind(Row.of(envelope), now)
                 count += 1
             return count
 

@@ -6,6 +6,7 @@ Nothing here locks: whoever moves holds ``Store.lock``, and rings when he is don
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import threading
 from bisect import insort
@@ -15,33 +16,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ...broker import Command, Removed, Verdict
-from ...envelope import Envelope, Receipt, pack, unpack
-from ...errors import WireError
+from ...envelope import SKIPS, Envelope, Extra, Receipt, pack
+from ...lane import Debounce, marks_of
+from .keys import Keys
+from .lanes import Lanes
 from .records import Records
-
-
-@dataclass(slots=True, eq=False)
-class Row:
-    """One message: its packed bytes, and what a store keeps beside them."""
-
-    queue: str
-    priority: int
-    data: bytes
-
-    @classmethod
-    def of(cls, envelope: Envelope) -> Row:
-        return cls(envelope.queue, envelope.priority, pack(envelope))
-
-    def read(self) -> Envelope | None:
-        """The envelope, or None if the bytes are not one."""
-        try:
-            return unpack(self.data, self.queue)
-        except WireError:
-            return None
-
-    def id(self) -> str:
-        envelope = self.read()
-        return envelope.id if envelope else ""
+from .row import Row
 
 
 @dataclass(slots=True, eq=False)
@@ -103,6 +83,8 @@ class Store:
         self.paused: set[str] = set()
         self.serving: dict[str, Serving] = {}
         self.records = Records()
+        self.lanes = Lanes()
+        self.keys = Keys()
         self._serial = itertools.count(1)
         self._bells: set[int] = set()
 
@@ -136,25 +118,57 @@ class Store:
 
     # -- moves
 
-    def put(self, envelope: Envelope, now: int) -> None:
-        """Ready behind what waits, or scheduled, as its times say."""
-        due = envelope.due_at(now)
+    def put(self, envelope: Envelope, now: int) -> Removed | None:
+        """Ready behind what waits, or scheduled, as its times say; or dropped at once, since it skips what is locked."""
         row = Row.of(envelope)
-        self.schedule(row, due) if due else self.behind(row)
+        if marks := marks_of(envelope.extras):
+            self.lanes.know(marks)
+        self.keys.take(envelope, row, now)
+        if due := envelope.due_at(now):
+            self.schedule(row, due)
+            return None
+        return self.enter(row, now)
+
+    def enter(self, row: Row, now: int) -> Removed | None:
+        """Behind what waits, or gone as one that skips what is locked."""
+        envelope = row.read() if row.limits else None
+        newcomer = envelope and envelope.flags & SKIPS and envelope.attempt == 1 and not envelope.delivery
+        if envelope and newcomer and self.lanes.is_taken(row.limits[0].limit):
+            return self.drop(envelope, "locked", now)
+        self.behind(row, now)
+        return None
+
+    def drop(self, envelope: Envelope, reason: str, now: int, error: bytes = b"") -> Removed:
+        """The end of one that stands nowhere any more: its record's word, and its keys are free."""
+        self.records.dropped(envelope, reason, error, now)
+        self.keys.ended(envelope)
+        return Removed(envelope.id, envelope.queue, reason)
+
+    def bounce(self, envelope: Envelope, now: int) -> None:
+        """Leave the waiting one of its debounce key the body of this one, and put it off if it is not ready."""
+        debounce = Debounce.read((envelope.extras or {})[Extra.DEBOUNCE])
+        waits = self.keys.debounced[debounce.key]
+        if stands := waits.row.read():
+            stands.body, stands.expires = envelope.body, envelope.expires
+            waits.row.data = pack(stands)
+        entry = next((entry for entry in self.scheduled if entry[2] is waits.row), None)
+        if entry is not None:
+            self.scheduled.remove(entry)
+            self.schedule(waits.row, min(now + debounce.span, waits.first + debounce.most))
 
     def schedule(self, row: Row, due: int) -> None:
         insort(self.scheduled, (due, next(self._serial), row))
 
-    def lane(self, row: Row) -> deque[Row]:
+    def plain(self, row: Row) -> deque[Row]:
         return self.ready.setdefault(row.queue, {}).setdefault(row.priority, deque())
 
-    def behind(self, row: Row) -> None:
-        self.lane(row).append(row)
+    def behind(self, row: Row, now: int = 0) -> None:
+        self.lanes.behind(row, now) if row.limits else self.plain(row).append(row)
 
-    def in_front(self, rows: list[Row]) -> None:
+    def in_front(self, rows: list[Row], now: int) -> None:
         """Several at once, so that they keep their order among each other."""
         for row in reversed(rows):
-            self.lane(row).appendleft(row)
+            self.lanes.in_front(row, now) if row.limits else self.plain(row).appendleft(row)
 
     def bury(self, row: Row, now: int, reason: str, error: bytes = b"") -> Removed:
         letter = DeadLetter(next(self._serial), row, now, reason, error)
@@ -162,16 +176,15 @@ class Store:
         return Removed(row.id(), row.queue, reason)
 
     def promote(self, now: int, limit: int) -> tuple[int, list[Removed]]:
-        """What is due becomes ready, at most ``limit``, and what of it expired is dropped: (how many, which)."""
+        """What is due becomes ready, at most ``limit``, and what of it expired, or skips, is dropped: (how many, which)."""
         promoted, dropped = 0, []
         for _ in range(limit):
             if not self.scheduled or self.scheduled[0][0] > now:
                 break
             row = self.scheduled.pop(0)[2]
-            if removed := self.expire(row, now):
+            if removed := self.expire(row, now) or self.enter(row, now):
                 dropped.append(removed)
             else:
-                self.behind(row)
                 self.records.pending(row.id())
                 promoted += 1
         return promoted, dropped
@@ -181,28 +194,46 @@ class Store:
         envelope = row.read()
         if envelope is None or not envelope.expires or envelope.expires > now:
             return None
-        self.records.dropped(envelope, "expired", b"", now)
-        return Removed(envelope.id, row.queue, "expired")
+        return self.drop(envelope, "expired", now)
 
     def next_due(self, queues: set[str]) -> int | None:
         return next((due for due, _, row in self.scheduled if row.queue in queues), None)
 
+    def next_room(self, queues: set[str], now: int) -> int | None:
+        """When a rate makes room for a lane of these queues; None while none waits for one."""
+        times = [self.lanes.next_room(queue, now) for queue in queues - self.paused]
+        return min((math.ceil(time) for time in times if time is not None), default=None)
+
     def waiting(self) -> Iterator[Row]:
         """Ready ones in the order of claiming, queue by queue, then scheduled ones."""
-        for queue in sorted(self.ready):
+        for queue in self.ready_queues():
             yield from self.ready_rows(queue)
         yield from (row for _, _, row in self.scheduled)
 
+    def ready_queues(self) -> list[str]:
+        return sorted(self.ready.keys() | {name.queue for name in self.lanes.lanes})
+
+    def priorities(self, queue: str) -> list[int]:
+        """Those of which something may be ready, the highest first."""
+        return sorted(self.ready.get(queue, {}).keys() | self.lanes.priorities(queue), reverse=True)
+
     def ready_rows(self, queue: str) -> Iterator[Row]:
-        lanes = self.ready.get(queue, {})
-        for priority in sorted(lanes, reverse=True):
-            yield from lanes[priority]
+        plain = self.ready.get(queue, {})
+        for priority in self.priorities(queue):
+            yield from plain.get(priority, ())
+            yield from self.lanes.rows(queue, priority)
+
+    def heads(self, queue: str, priority: int, now: int) -> list[Row]:
+        """The next plain one and the next of a lane with room, where there is one."""
+        plain, lane = self.ready.get(queue, {}).get(priority), self.lanes.next(queue, priority, now)
+        return [rows[0] for rows in (plain, lane.rows if lane else None) if rows]
 
     def remove_waiting(self, gone: set[int]) -> None:
         """Take out the rows whose ``id()`` of the object is in ``gone``."""
-        for lanes in self.ready.values():
-            for priority, rows in lanes.items():
-                lanes[priority] = deque(row for row in rows if id(row) not in gone)
+        for plain in self.ready.values():
+            for priority, rows in plain.items():
+                plain[priority] = deque(row for row in rows if id(row) not in gone)
+        self.lanes.remove_waiting(gone)
         self.scheduled = [entry for entry in self.scheduled if id(entry[2]) not in gone]
 
     def leased(self) -> Iterator[tuple[str, Holding, Receipt, Row]]:
@@ -211,9 +242,6 @@ class Store:
             for receipt, row in holding.held.items():
                 yield name, holding, receipt, row
 
-    def accepted_before(self, id: str, ttl_ms: int, now: int) -> bool:
-        """Was this explicit id accepted within its time? If not, it is from now on."""
-        if self.remembered.get(id, 0) > now:
-            return True
-        self.remembered[id] = now + ttl_ms
-        return False
+    def remembers(self, id: str, now: int) -> bool:
+        """Was this explicit id accepted within its time?"""
+        return self.remembered.get(id, 0) > now

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from ...broker import WAIT_MAX
 from ...clock import Clock
+from .row import Row
 from .store import Store
 
 T = TypeVar("T")
@@ -57,16 +58,20 @@ class Waiting:
     def _claimable(self, queues: set[str], alone: bool) -> bool:
         store, now = self.store, self.clock.now()
         open_queues = queues - store.paused
+        store.lanes.look_at(now)
         due = store.next_due(open_queues)
         return any(self._has_for(queue, alone, now) for queue in open_queues) or (due is not None and due <= now)
 
     def _has_for(self, queue: str, alone: bool, now: int) -> bool:
-        row = next(self.store.ready_rows(queue), None)
-        if row is None or alone:
-            return row is not None
+        heads = next((found for priority in self.store.priorities(queue) if (found := self.store.heads(queue, priority, now))), [])
+        return bool(heads) and (alone or all(self._may_share(row, now) for row in heads))
+
+    @staticmethod
+    def _may_share(row: Row, now: int) -> bool:
         envelope = row.read()
         return envelope is None or not envelope.handed_alone or 0 < envelope.expires <= now
 
     def _seconds_to_due(self, queues: set[str]) -> float | None:
-        due = self.store.next_due(queues - self.store.paused)
-        return None if due is None else (due - self.clock.now()) / 1000
+        now = self.clock.now()
+        times = (self.store.next_due(queues - self.store.paused), self.store.next_room(queues, now))
+        return min(((time - now) / 1000 for time in times if time is not None), default=None)

@@ -20,29 +20,39 @@ not skipped: those tests then assert that it is refused. pytest shows values in 
 ``pytest.register_assert_rewrite("umbel.testing.contract")`` first.
 """
 
+from .backlog import TestBacklog
 from .claiming import TestExpiry, TestHandedAlone, TestOrder, TestScheduled, TestUnreadable
+from .debounce import TestDebounce, TestThrottle
 from .enqueue import TestEnqueue, TestExplicitIds, TestHostile, TestOpen, TestUnfit, TestWhatTheBrokerLacks
 from .exchange import TestAdmit, TestFence, TestOutcomes, TestSequence, TestVerdicts
 from .harness import Harness
 from .inspects import TestBrowse, TestCancel, TestDeadLetters, TestFind, TestPause, TestWorkers
+from .lanes import TestLanes, TestPlaces
+from .lanes_seen import TestLanesSeen
 from .leases import TestGiveBack, TestLeave, TestNewerFormat, TestRenew, TestRescue, TestResume
+from .locks import TestLocks, TestSkipping
 from .machine import TestMachine
 from .queues import TestPruning, TestPurge, TestStats
+from .rates import TestRates, TestRules
 from .remembers import TestAwaitRecord, TestKeeping, TestManyRecords, TestRecords, TestReport, TestWhoWaits
 from .repeats import TestRepeating
 from .retire import TestRetire
 from .serves import TestForgottenQueues, TestServes
 from .tombstones import TestManyDeadLetters, TestTombstones
 from .tracked import TestTrackedMachine
+from .turns import TestTurns
+from .unique import TestUnique, TestUniqueUntilStart
 from .waiting import TestWait, TestWaitAndPause, TestWaitWithFullHands
 
 __all__ = [
     "Harness",
     "TestAdmit",
     "TestAwaitRecord",
+    "TestBacklog",
     "TestBrowse",
     "TestCancel",
     "TestDeadLetters",
+    "TestDebounce",
     "TestEnqueue",
     "TestExpiry",
     "TestExplicitIds",
@@ -53,7 +63,10 @@ __all__ = [
     "TestHandedAlone",
     "TestHostile",
     "TestKeeping",
+    "TestLanes",
+    "TestLanesSeen",
     "TestLeave",
+    "TestLocks",
     "TestMachine",
     "TestManyDeadLetters",
     "TestManyRecords",
@@ -62,8 +75,10 @@ __all__ = [
     "TestOrder",
     "TestOutcomes",
     "TestPause",
+    "TestPlaces",
     "TestPruning",
     "TestPurge",
+    "TestRates",
     "TestRecords",
     "TestRenew",
     "TestRepeating",
@@ -71,13 +86,19 @@ __all__ = [
     "TestRescue",
     "TestResume",
     "TestRetire",
+    "TestRules",
     "TestScheduled",
     "TestSequence",
     "TestServes",
+    "TestSkipping",
     "TestStats",
+    "TestThrottle",
     "TestTombstones",
     "TestTrackedMachine",
+    "TestTurns",
     "TestUnfit",
+    "TestUnique",
+    "TestUniqueUntilStart",
     "TestUnreadable",
     "TestVerdicts",
     "TestWait",

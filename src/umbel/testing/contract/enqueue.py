@@ -202,9 +202,21 @@ NEEDS = {
     Extra.LANE: "limits",
     Extra.GROUP: "limits",
     Extra.UNIQUE: "limits",
+    Extra.UNIQUE_UNTIL: "limits",
     Extra.DEBOUNCE: "limits",
+    Extra.THROTTLE: "limits",
     Extra.FLOW: "joins",
     Extra.NODE: "joins",
+}
+
+
+MARK = b",,,1\0\0one"
+VALUES = {
+    Extra.LANE: {Extra.LANE: MARK},
+    Extra.GROUP: {Extra.LANE: MARK, Extra.GROUP: b",,,1\0\0all"},
+    Extra.UNIQUE_UNTIL: {Extra.UNIQUE: b"x", Extra.UNIQUE_UNTIL: b"start"},
+    Extra.DEBOUNCE: {Extra.DEBOUNCE: b"5,50\0x"},
+    Extra.THROTTLE: {Extra.THROTTLE: b"5\0x"},
 }
 
 
@@ -213,10 +225,10 @@ class TestWhatTheBrokerLacks:
     def test_refused_before_anything_is_stored(self, harness: Harness, tag: Extra) -> None:
         broker = harness.broker()
         if NEEDS[tag] in harness.capabilities.facets:
-            assert broker.enqueue([envelope("a", extras={tag: b"x"})]) == [Receipted("a")]
+            assert broker.enqueue([envelope("a", extras=VALUES.get(tag, {tag: b"x"}))]) == [Receipted("a")]
             return
         with pytest.raises(NotSupported):
-            broker.enqueue([envelope("a"), envelope("b", extras={tag: b"x"})])
+            broker.enqueue([envelope("a"), envelope("b", extras=VALUES.get(tag, {tag: b"x"}))])
         assert counts(broker) == (0, 0, 0, 0)
 
     def test_in_a_settle_too_and_the_exchange_did_not_happen(self, harness: Harness) -> None:

@@ -6,7 +6,7 @@ import functools
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -47,22 +47,42 @@ class Age(Protocol):
     def __call__(self, holder: str) -> None: ...
 
 
+class Remains(Protocol):
+    """Names whatever the store still keeps of lanes, of limits that somebody stands on or whose rate is not full, and of keys; not of
+    rules."""
+
+    def __call__(self) -> Collection[str]: ...
+
+
+def _unseen() -> Collection[str]:
+    return ()
+
+
 class Harness:
     """One fresh store, as many handles on it as a test asks for, and its time.
 
     ``clock`` is the hand-moved clock that the store was given, or None where the store has a clock of its own; then
     ``advance`` really waits. ``plant`` writes raw bytes, since no verb lets anybody store what cannot be read; ``age(holder)``
-    makes what a holder holds a message of a format that no release here reads, as a newer worker's would be.
+    makes what a holder holds a message of a format that no release here reads, as a newer worker's would be. ``remains`` shows that
+    nothing is left over when all has ended; without it the suite cannot see that.
     """
 
     def __init__(
-        self, make: Make, plant: Plant, age: Age, *, clock: ManualClock | None = None, close: Callable[[], None] | None = None
+        self,
+        make: Make,
+        plant: Plant,
+        age: Age,
+        *,
+        clock: ManualClock | None = None,
+        close: Callable[[], None] | None = None,
+        remains: Remains = _unseen,
     ) -> None:
         self._make = make
         self._close = close
         self._opened: list[Broker] = []
         self.plant = plant
         self.age = age
+        self.remains = remains
         self.clock = clock
 
     def broker(self, **changes: Any) -> Broker:
