@@ -156,7 +156,7 @@ local function claim_queue(queue)
   -- Whoever leaves something behind wakes the next one; whoever leaves nothing takes the token with him.
   if stopped and (laned or redis.call('EXISTS', unpack(keys)) > 0) then
     ring(root, queue, barred and 'a:' or nil)
-  elseif not stopped then
+  else
     redis.call('DEL', root .. 't:' .. queue, root .. 'a:' .. queue)
   end
 end

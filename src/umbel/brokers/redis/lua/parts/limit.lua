@@ -9,8 +9,8 @@ local function limits(root)
   local CATCH_UP = 100
   local NUMBERS = '^(%-?%d*),(%d*),(%d*),(%-?%d*)'
   local time = redis.call('TIME')
-  local now = time[1] * 1000 + time[2] / 1000
-  local rules, made = {}, {now = math.floor(now), CATCH_UP = CATCH_UP}
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local rules, made = {}, {now = now, CATCH_UP = CATCH_UP}
   limiting = made
 
   -- The extras of a packed envelope, tag to value; nil for one that has none.
