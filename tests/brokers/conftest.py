@@ -99,7 +99,7 @@ def redis(request: pytest.FixtureRequest, live: bool) -> Harness:
 
     def remains() -> list[str]:
         with closing(Redis.from_url(server.url)) as client:
-            names = [key.removeprefix(keys.root) for key in client.keys()]
+            names = [key.removeprefix(keys.root) for key in client.scan_iter(count=1000)]
         return [repr(name) for name in names if name[:2] in LANES or name in LIMITS]
 
     return Harness(maker(server.url, SYSTEM, app), plant, age, close=flush, remains=remains)

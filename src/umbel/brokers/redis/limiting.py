@@ -60,7 +60,8 @@ class RedisLimits(Limits):
         return bool(changed)
 
     def _look_again(self, more: int) -> None:
-        """Thousands of lanes may wait for one rule: each step wakes some. If this process ends before the last one, ``maintain`` goes on."""
+        """Thousands of lanes may wait for one rule: each step wakes some. Should this process end before the last one, ``maintain``
+        goes on."""
         while more:
             more = self._open_line().run(scripts.REST, 1, self._keys.root)
 
