@@ -178,7 +178,10 @@ local function settle_plain()
     for i = 1, #there do
       local value = there[i]
       verdicts[#verdicts + 1] = value and 'w' or missing(ARGV[from + i - 1])
-      if value and (recorded or extras > 0) then
+      -- its flags, behind the length of its queue's name, the name, and two bytes
+      local high, low = 0, 0
+      if value and (recorded or extras > 0) then high, low = string.byte(value, 4 + string.byte(value), 5 + string.byte(value)) end
+      if high and (high >= 0x80 or low % 2 == TRACKED) then
         local _, m = queue_and_message(value)
         if is_tracked(m) then records().finish(root, now, m, records().SUCCESS, '', '') end
         if has_extras(m) then let_out(ARGV[from + i - 1], m, false) end
