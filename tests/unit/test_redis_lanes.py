@@ -22,7 +22,7 @@ from umbel.brokers.redis.connection import Address, Line
 from umbel.brokers.redis.keys import Keys
 from umbel.envelope import LOST_DEAD, SKIPS, TRACKED, Delivery, Envelope
 from umbel.errors import ReplyLost, StoreFull
-from umbel.facets import Inspects, Limits, Waits, require
+from umbel.facets import Inspects, Limits, Place, Waits, require
 from umbel.lane import Debounce, Mark, Rule, Throttle
 from umbel.outcome import Dead, Done, Dropped, Outcome, Released, Retry
 
@@ -395,11 +395,12 @@ class TestBounds:
         several = [Envelope(f"m{n}", "q", b"", extras={1: Mark(f"lock:{n % 900}", "lock", ONE).pack()}) for n in range(1000)]
         store.broker.enqueue(several)
         for id in ("m0", "m899", "m999"):
-            assert (found := inspects.find(id)) is not None and found.envelope.id == id
+            found = inspects.find(id)
+            assert found is not None and found.envelope.id == id
         assert inspects.find("m1000") is None
         seen, cursor = set[str](), None
         while True:
-            page = inspects.browse("q", found.place, 300, cursor)
+            page = inspects.browse("q", Place.READY, 300, cursor)
             seen |= {one.envelope.id for one in page.messages}
             cursor = page.cursor
             if cursor is None:
