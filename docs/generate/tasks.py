@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 
+from umbel import traffic
 from umbel.call import BulkKeywords, CallKeywords
 from umbel.options import CELERY_MEANS, LATER, TaskOptions, accepted
 from umbel.policy import Retry
+from umbel.traffic import Traffic
 
 from .declared import attribute_words
 from .table import code, codes, span, table
@@ -56,12 +58,17 @@ def _task_rows() -> list[tuple[str, str, str, str]]:
     words = attribute_words(TaskOptions)
     rows = []
     for field in msgspec.structs.fields(TaskOptions):
-        if field.name in CELERY_MEANS:
+        if field.name in CELERY_MEANS or field.name == "traffic":
             continue
         said, mark, default = words[field.name].rpartition(" Default: ")
         rows.append(
             (code(field.name), default.rstrip(".") if mark else _shown(field.default), accepted(field.name), said if mark else default)
         )
+    words = attribute_words(Traffic)
+    for field in msgspec.structs.fields(Traffic):
+        said, mark, default = words[field.name].rpartition(" Default: ")
+        shown = default.rstrip(".") if mark else _shown(field.default)
+        rows.append((code(field.name), shown, traffic.accepted(field.name), said if mark else default))
     return rows
 
 

@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from .result import AsyncResult as AsyncResult
     from .signature import Signature as Signature
     from .task import Task as Task
+    from .traffic import Concurrency as Concurrency
+    from .traffic import Rate as Rate
 
 __version__ = "0.1.0"
 
@@ -75,6 +77,8 @@ _WHERE = {
     "AsyncResult": "result",
     "Signature": "signature",
     "Task": "task",
+    "Concurrency": "traffic",
+    "Rate": "traffic",
 }
 """Imported when first asked for: who only catches an error should not pay for the rest."""
 
@@ -84,6 +88,7 @@ __all__ = [
     "AsyncResult",
     "BrokerError",
     "BrokerUnreachable",
+    "Concurrency",
     "ConfigError",
     "Discard",
     "EnqueueError",
@@ -94,6 +99,7 @@ __all__ = [
     "NotSupported",
     "PayloadTooLarge",
     "Progress",
+    "Rate",
     "Request",
     "ResultError",
     "ResultNotKept",

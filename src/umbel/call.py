@@ -13,6 +13,7 @@ from .codec import CallSignature
 from .config import unknown_name
 from .envelope import EXPLICIT, LOST_DEAD, TRACKED
 from .errors import ArgumentError, ConfigError, PayloadTooLarge
+from .marking import Marking
 from .message import RESERVED, check_name
 from .options import KNOWN, LATER, TaskOptions
 from .release import check_queue
@@ -66,13 +67,15 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     crash_limit: int
     loss_limit: int
     flags: int
-    extras: dict[int, bytes] | None
+    marking: Marking | None
+    """What makes the extras of each call; None for a task without traffic options."""
     max_payload: int
     warn_payload: int
     light: int
     """Size of a body below which nothing has to be said about it."""
     warned: set[str]
     """Names of the tasks whose large calls were reported, shared by all plans of an app."""
+    debounced: bool
     release: str
     """The release whose own queues its calls go to; empty where queues have no versions."""
 
@@ -106,11 +109,12 @@ def plan_of(name: str, options: TaskOptions, signature: CallSignature, settings:
         crash_limit=settings.crash_limit if options.crash_limit is None else options.crash_limit,
         loss_limit=settings.worker_loss_limit,
         flags=flags,
-        extras=None,
+        marking=None if options.traffic is None else Marking(name, options.traffic, signature.shape),
         max_payload=max_payload,
         warn_payload=settings.warn_payload,
         light=min(settings.warn_payload, max_payload + 1),
         warned=warned,
+        debounced=options.traffic is not None and options.traffic.debounce is not None,
         release=settings.release or "" if settings.versioned_queues else "",
     )
 
@@ -152,6 +156,8 @@ def call_of(
 ) -> Call:
     """A call from what ``apply_async`` was told. Raises ``ArgumentError`` for what cannot be meant."""
     name = plan.signature.name
+    if plan.debounced and (countdown is not None or eta is not None):
+        raise ArgumentError(f"{name}: it is debounced, which says when it runs: countdown and eta cannot be meant")
     if countdown is not None and eta is not None:
         raise ArgumentError(f"{name}: say countdown (in how many seconds) or eta (when), not both")
     if task_id is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -16,6 +16,7 @@ from .message import check_name
 from .policy import DEFAULT_DELAY, DEFAULT_MAX, Retry, exception_types
 from .release import check_queue
 from .settings import Settings
+from .traffic import TRAFFIC_OPTIONS, Traffic, TrafficKeywords, traffic_of
 
 SOFT_TO_HARD = 300 / 330
 """A limit that is not said keeps the proportion of the defaults to the one that is."""
@@ -58,8 +59,13 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The function's first parameter, ``self``, is the task."""
     default_retry_delay: float = DEFAULT_DELAY
     """What ``self.retry()`` without ``countdown`` waits, where no policy says otherwise."""
+    atomic: bool = False
+    """What a run calls is stored in the very step that settles it, and only if it succeeds: at most 5,000 calls and 4 MiB."""
     max_retries: int | None = DEFAULT_MAX
     """How often ``self.retry()`` may be used, where no policy says otherwise; None: for ever."""
+
+    traffic: Traffic | None = None
+    """Limits, locks and keys; None where there is none of them."""
 
     @property
     def retry_or_default(self) -> Retry:
@@ -81,10 +87,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 LATER = frozenset(
-    (
-        *("rate_limit", "max_concurrency", "lock", "on_locked", "unique", "unique_until", "debounce", "debounce_key"),
-        *("throttle", "throttle_key", "batch", "schedule", "atomic", "link", "link_error", "max_backlog"),
-    )
+    ("batch", "schedule", "link", "link_error"),
 )
 """Options that umbel knows and this version does not have."""
 
@@ -111,9 +114,9 @@ CELERY_MEANS = {
     "serializer": 'only `"json"` is accepted',
 }
 """Celery's options that ``@app.task`` takes too, and what each means here."""
-_OURS = tuple(name for name in TaskOptions.__struct_fields__ if name not in CELERY_RETRY)
+_OURS = tuple(name for name in TaskOptions.__struct_fields__ if name not in CELERY_RETRY and name != "traffic")
 _CELERY = tuple(CELERY_MEANS)
-KNOWN = (*_OURS, *_CELERY, "name", "base")
+KNOWN = (*_OURS, *TRAFFIC_OPTIONS, *_CELERY, "name", "base")
 """Every option that ``@app.task`` takes."""
 
 
@@ -123,19 +126,21 @@ def task_options(task: str, given: Mapping[str, Any]) -> TaskOptions:
     for name, value in given.items():
         if name in LATER:
             raise ConfigError(f"task {task!r}: {name} is not supported by this version yet")
-        if name not in _OURS and name not in _CELERY:
+        if name not in KNOWN:
             raise ConfigError(f"task {task!r}: {unknown_name('option', name, [*KNOWN, *sorted(LATER)])}")
-        if name not in _CELERY:
+        if name in _OURS:
             values[name] = _checked(task, name, value)
     _take_celery(task, given, values)
     _take_retry(task, given, values)
     _check_together(task, values)
+    values["traffic"] = traffic_of(task, given)
     return TaskOptions(**values)
 
 
-class TaskKeywords(TypedDict, total=False):
+class TaskKeywords(TrafficKeywords, total=False):
     """The keywords of ``@app.task``, for type checkers."""
 
+    atomic: bool
     name: str | None
     queue: str | None
     priority: int | None
@@ -253,6 +258,7 @@ _CHECKS = {
     "aliases": _aliases,
     "unknown_kwargs": _misfit,
     "bind": _flag,
+    "atomic": _flag,
 }
 _NONE_IS_UNSAID = frozenset(("queue", "priority", "max_payload", "retry", "crash_limit"))
 

@@ -190,6 +190,7 @@ class Producer:
         if len(body) >= plan.light:
             plan.weigh(args, kwargs, len(body))
         queue = call.queue or plan.queue
+        extras, flags = (None, 0) if plan.marking is None else plan.marking.of(args, kwargs)
         return Envelope(
             id,
             self._routes.of(queue, plan.release) if plan.release else queue,
@@ -201,8 +202,8 @@ class Producer:
             now,
             crash_limit=plan.crash_limit,
             loss_limit=plan.loss_limit,
-            flags=(plan.flags | call.flags) & ~call.without,
-            extras=plan.extras,
+            flags=(plan.flags | call.flags) & ~call.without | flags,
+            extras=extras,
         )
 
 

@@ -53,6 +53,8 @@ class AsyncResult(Generic[R_co]):
         """``tracked``: is a record kept (None: not known)? ``kind`` answers with the type that the result is read as."""
         self.id = id
         self.duplicate_of = duplicate_of
+        self.dropped = ""
+        """Why the call ended as it was made (``locked``: its lock was held, and it skips then); empty if it did not."""
         self._producer = producer
         self._task = task
         self._tracked = tracked

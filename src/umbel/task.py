@@ -21,6 +21,7 @@ from .result import AsyncResult
 from .settings import Settings
 from .shape import is_coroutine, never_runs
 from .signature import Signature
+from .traffic import TRAFFIC_OPTIONS
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -58,6 +59,8 @@ class Task(Generic[P, R_co]):
         self._own_call = type(self).__call__ is not Task.__call__
         self._signature: CallSignature | None = None
         self._plan: Plan | None = None
+        if options.traffic is not None:
+            options.traffic.check(name, self.signature.shape)
         for attribute in ("__name__", "__qualname__", "__doc__", "__module__"):
             if hasattr(fn, attribute):
                 setattr(self, attribute, getattr(fn, attribute))
@@ -140,7 +143,9 @@ class Task(Generic[P, R_co]):
         id = call.id or new_id(producer.clock.now())
         answer = producer.send(plan, args, kwargs, call, id)
         tracked = bool((plan.flags | call.flags) & ~call.without & TRACKED)
-        return AsyncResult(answer.id, producer, task=self.name, tracked=tracked, kind=self._result_type, duplicate_of=answer.duplicate_of)
+        result: AsyncResult[Any] = AsyncResult(answer.id, producer, task=self.name, tracked=tracked, kind=self._result_type)
+        result.duplicate_of, result.dropped = answer.duplicate_of, answer.dropped
+        return result
 
     def delay_many(
         self,
@@ -296,7 +301,9 @@ def class_options(kind: type[Task[..., Any]]) -> dict[str, Any]:
     for one in reversed(kind.__mro__):
         if one not in Task.__mro__:
             found.update({name: value for name, value in vars(one).items() if name in _CLASS_OPTIONS})
-    found = {name: value for name, value in found.items() if not (name in LATER and (value is None or hasattr(value, "__get__")))}
+    # a method that happens to be called like an option of this kind, such as lock(), is the class's own affair
+    aside = LATER | set(TRAFFIC_OPTIONS)
+    found = {name: value for name, value in found.items() if not (name in aside and (value is None or hasattr(value, "__get__")))}
     if not callable(found.get("retry", print)):
         raise ConfigError(f"{kind.__qualname__}.retry would hide self.retry(): say @app.task(retry=…), or autoretry_for and its kin")
     return {name: value for name, value in found.items() if name != "retry" and not isinstance(value, property)}

@@ -350,9 +350,9 @@ def test_unknown_options_of_a_signature(add: Task[..., int]) -> None:
 
 def test_public_names_are_pinned() -> None:
     assert umbel.__all__ == [
-        *("AppNotFound", "ArgumentError", "AsyncResult", "BrokerError", "BrokerUnreachable", "ConfigError", "Discard"),
+        *("AppNotFound", "ArgumentError", "AsyncResult", "BrokerError", "BrokerUnreachable", "Concurrency", "ConfigError", "Discard"),
         *("EnqueueError", "EnqueueRefused", "EnqueueUnknown", "MaxRetriesExceeded", "Middleware", "NotSupported"),
-        *("PayloadTooLarge", "Progress", "Request", "ResultError", "ResultNotKept", "ResultTimeout", "ResultUnreadable"),
+        *("PayloadTooLarge", "Progress", "Rate", "Request", "ResultError", "ResultNotKept", "ResultTimeout", "ResultUnreadable"),
         *("Retry", "RetryLater", "Signature", "Snooze", "SoftTimeLimitExceeded", "State", "Task", "TaskExpired", "TaskFailed"),
         *("TaskInterrupted", "TaskRevoked", "TaskSignal", "Umbel", "UmbelError", "WorkerError"),
         *("current_app", "current_task", "shared_task"),
