@@ -118,36 +118,38 @@ class Claim(Hand):
         wanted = self.wanted
         if wanted <= 0:
             return End.ALL
-        alone = self._next_alone(number, queue, priority, lanes)
-        if alone is not None and self.holds_something():
+        plain = self._plain(number, priority, wanted)
+        alone = "plain" if plain and _is_alone(plain[0], queue) else "lane" if lanes.is_next_alone(priority) else ""
+        if alone and self.holds_something():
             return End.BEFORE_ALONE
         share = (wanted + 1) // 2 if wanted > 1 else self.seq % 2
-        if alone is not None:
+        if alone:
             share = wanted if alone == "lane" else 0
         end = lanes.take(priority, share)
         if end is End.EMPTY:
-            end = self._take_at(number, queue, priority)
-        return lanes.take(priority, self.wanted) if end is End.EMPTY else end
+            end = self._take_at(number, queue, priority, plain)
+        if end is End.EMPTY:
+            end = lanes.take(priority, self.wanted)
+        return End.ALL if end is End.EMPTY and self.wanted <= 0 else end
 
-    def _take_at(self, number: int, queue: str, priority: int) -> End:
-        """From the plain list of one priority, until something ends it."""
+    def _take_at(self, number: int, queue: str, priority: int, rows: list[Any]) -> End:
+        """From the plain list of one priority, of which ``rows`` come first, until something ends it."""
         while (wanted := self.wanted) > 0:
-            rows = self._plain(number, priority, wanted)
-            end = self._take(rows, number, queue)
+            end = self._take(rows[:wanted], number, queue)
             if end is not End.EMPTY or len(rows) < wanted:
                 return end
+            wanted = self.wanted
+            rows = self._plain(number, priority, wanted) if wanted > 0 else []
         return End.EMPTY
 
     def _plain(self, number: int, priority: int, wanted: int) -> list[Any]:
         return self.store.connection.execute(SQL["ready_at"], (number, priority, wanted)).fetchall()
 
-    def _next_alone(self, number: int, queue: str, priority: int, lanes: Lanes) -> str | None:
-        """Which side's next one is to be handed out alone, if any."""
-        for row in self._plain(number, priority, 1):
-            envelope = entry.readable(row[5], queue)
-            if envelope is not None and is_handed_alone(envelope):
-                return "plain"
-        return "lane" if lanes.is_next_alone(priority) else None
+
+def _is_alone(row: Any, queue: str) -> bool:
+    """Is this one of the plain list to be handed out alone?"""
+    envelope = entry.readable(row[5], queue)
+    return envelope is not None and is_handed_alone(envelope)
 
 
 def promote(store: Store, number: int, queue: str, now: int, limit: int, dropped: list[Removed]) -> tuple[int, int]:

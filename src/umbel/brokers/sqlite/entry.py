@@ -125,7 +125,7 @@ def begun(store: Store, pos: int, queue: int, priority: int, envelope: Envelope,
     put it here. Else its key may be free from now on."""
     marks = marks_in(envelope)
     if marks is None:
-        store.connection.execute(SQL["key_begun"], (pos,))
+        keys.begun(store, envelope, pos)
         return False
     store.connection.execute(SQL["lane_enter"], (lane_of(store, queue, priority, marks, now), pos))
     return True

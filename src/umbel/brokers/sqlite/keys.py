@@ -66,3 +66,10 @@ def take(store: Store, envelope: Envelope, pos: int, now: int) -> None:
     elif (value := extras.get(Extra.THROTTLE)) is not None:
         throttle = Throttle.read(value)
         execute(SQL["throttle_take"], (throttle.key, envelope.id, min(now + throttle.span, FAR)))
+
+
+def begun(store: Store, envelope: Envelope, pos: int) -> None:
+    """The message at ``pos`` is handed out: what it stood for only while it waited is free."""
+    extras = envelope.extras or {}
+    if Extra.UNIQUE_UNTIL in extras or Extra.DEBOUNCE in extras:
+        store.connection.execute(SQL["key_begun"], (pos,))

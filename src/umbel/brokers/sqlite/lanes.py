@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ...envelope import Delivery, Envelope, Receipt
-from . import entry, limits, records
+from . import entry, keys, limits, records
 from .counters import is_handed_alone
 from .hand import End, Hand
 from .rows import Row
@@ -41,11 +41,11 @@ class Lanes:
     def __init__(self, hand: Hand, queue: int, name: str) -> None:
         self._hand, self._store, self._now = hand, hand.store, hand.now
         self._queue, self._name = queue, name
-        limits.check_clock(hand.store, hand.now)
         self._limits = limits.Limits(hand.store, hand.now)
         self._groups: dict[int, dict[int, int]] = {}
         """By priority: the limit of each group that has been looked at."""
         self._turn = 0
+        self._peeked: tuple[_Lane, _Head] | None = None
 
     def priority_below(self, priority: int) -> int:
         """The next priority in which a lane may give something; -1 if there is none."""
@@ -55,7 +55,7 @@ class Lanes:
     def take(self, priority: int, most: int) -> End:
         """At most ``most``, one of each lane in turn."""
         while most > 0:
-            batch = self._next(priority, most)
+            batch = [self._peeked[0]] if self._peeked else self._next(priority, most)
             if not batch:
                 return End.EMPTY
             for lane in batch:
@@ -72,6 +72,7 @@ class Lanes:
                 continue
             head = self._head(batch[0], priority)
             if head is not None:
+                self._peeked = batch[0], head
                 return is_handed_alone(head.envelope)
             if self._hand.wanted <= 0:
                 return False
@@ -105,16 +106,19 @@ class Lanes:
         groups = self._groups.get(priority)
         if groups is None:
             rows = self._store.connection.execute(SQL["groups_ready"], (self._queue, priority, self._now, self._now)).fetchall()
-            groups = self._groups[priority] = dict(rows)
+            groups = self._groups[priority] = {id: limit for id, limit, _ in rows}
+            if any(asked > self._now for _, _, asked in rows):
+                limits.check_clock(self._store, self._now)
         return groups
 
     # -- serving one
 
     def _serve(self, lane: _Lane, priority: int) -> tuple[End, int]:
         """One message of a lane: (what ends the claim, how many were given)."""
+        peeked, self._peeked = self._peeked, None
         if self._limits.opens(self._groups[priority][lane.group]) or self._shut(lane):
             return End.EMPTY, 0
-        head = self._head(lane, priority)
+        head = peeked[1] if peeked else self._head(lane, priority)
         if head is None:
             return (End.EMPTY if self._hand.wanted > 0 else End.ALL), 0
         alone = is_handed_alone(head.envelope)
@@ -163,7 +167,7 @@ class Lanes:
         self._store.connection.execute(SQL["lane_lease"], (hand.holder.id, hand.base + index, head.row.pos))
         for limit in taken:
             self._limits.take(limit, hand.holder.id, hand.base + index)
-        self._store.connection.execute(SQL["key_begun"], (head.row.pos,))
+        keys.begun(self._store, envelope, head.row.pos)
         hand.deliveries.append(Delivery(Receipt(hand.holder.name, hand.seq, index), envelope))
         if head.row.record is not None:
             records.started(self._store, head.row.record, envelope.attempt, self._now)
@@ -178,7 +182,7 @@ class Lanes:
 def next_heads(store: Store, queue: int, priority: int, now: int) -> list[tuple[int, bytes]]:
     """Looking only: (expires, data) of the next message of the first lane with room, if it is among the first of its group."""
     known, found = limits.Limits(store, now), list[tuple[int, int]]()
-    for group, limit in store.connection.execute(SQL["groups_ready"], (queue, priority, now, now)).fetchall():
+    for group, limit, _ in store.connection.execute(SQL["groups_ready"], (queue, priority, now, now)).fetchall():
         if not known.opens(limit):
             rows = store.connection.execute(SQL["lanes_looked_at"], (group, now, _LOOKED_AT)).fetchall()
             found += next(([(turn, id)] for id, own, turn in rows if not known.opens(own)), [])

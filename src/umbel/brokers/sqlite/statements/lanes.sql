@@ -115,7 +115,7 @@ DELETE FROM lane_group WHERE id = ? AND NOT EXISTS (SELECT 1 FROM lane n WHERE n
 -- name: groups_ready
 -- The groups of a queue and priority of which a lane may be served. Parameters: queue, priority, now, now. Cost: the groups of that
 -- queue and priority: as many as tasks with limits of their own, and one.
-SELECT id, lim FROM lane_group WHERE queue = ? AND priority = ? AND (opens <= ? OR asked > ?);
+SELECT id, lim, asked FROM lane_group WHERE queue = ? AND priority = ? AND (opens <= ? OR asked > ?);
 
 -- name: lanes_priority
 -- The next priority of a queue in which a lane may be served. Parameters: queue, priority, now, now. Cost: the groups of the queue.
