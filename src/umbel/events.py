@@ -81,7 +81,7 @@ class TaskFailed(Event, frozen=True, kw_only=True):
 
 
 class TaskDropped(Event, frozen=True, kw_only=True):
-    """Gone without (another) run, as a worker found or the task itself said."""
+    """Gone without (another) run, as a worker found or the task itself said, or as it was called (``locked``)."""
 
     id: str
     task: str

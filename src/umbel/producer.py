@@ -19,7 +19,7 @@ from .clock import Clock
 from .connections import Connections
 from .envelope import EXPLICIT, Envelope
 from .errors import ArgumentError, BrokerError, EnqueueRefused, EnqueueUnknown, ReplyLost
-from .events import Emitter, TaskEnqueued
+from .events import Emitter, TaskDropped, TaskEnqueued
 from .message import HEADER_ETA, HEADER_PARENT, HEADER_ROOT, Message, decode_body
 from .middleware import Middleware, send_through
 from .request import current
@@ -103,9 +103,14 @@ class Producer:
             raise _unknown(envelopes, exc) from exc
         except BrokerError as exc:
             raise EnqueueRefused(f"{_what([envelope.id for envelope in envelopes])} was not stored: {exc}") from exc
-        if self._events.wanted(TaskEnqueued):
+        if self._events.heard:
             self._tell(envelopes, answers)
         return answers
+
+    def stored(self, envelopes: Sequence[Envelope]) -> None:
+        """Tell of calls that were collected, and that a settle has stored since. Which of them are duplicates is not known."""
+        if self._events.heard:
+            self._tell(envelopes, [Receipted(envelope.id) for envelope in envelopes])
 
     def flush(self, collector: Collector) -> list[Receipted]:
         """Store what was collected, in steps of ``MAX_ENQUEUE``; what was stored leaves the collector."""
@@ -130,9 +135,13 @@ class Producer:
             _collector.reset(token)
 
     def _tell(self, envelopes: Sequence[Envelope], answers: Sequence[Receipted]) -> None:
+        if not self._events.wanted(TaskEnqueued) and not self._events.wanted(TaskDropped):
+            return
         for envelope, answer in zip(envelopes, answers, strict=True):
-            name = decode_body(envelope.body).t
-            self._events.emit(TaskEnqueued(id=envelope.id, task=name, queue=envelope.queue, duplicate_of=answer.duplicate_of))
+            id, queue, name = envelope.id, envelope.queue, decode_body(envelope.body).t
+            self._events.emit(TaskEnqueued(id=id, task=name, queue=queue, duplicate_of=answer.duplicate_of))
+            if answer.dropped:
+                self._events.emit(TaskDropped(id=id, task=name, queue=queue, reason=answer.dropped))
 
     # -- making
 

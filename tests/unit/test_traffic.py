@@ -186,7 +186,7 @@ def test_values_in_arguments(app: Umbel) -> None:
 
     task = app.task(name="t", lock="{row[id]}:{ids[1]}")(load)
     assert lanes(made(app, task, {"id": 5}, [1, 2]))[0] == "lock:5:2"
-    with pytest.raises(ArgumentError, match="t: lock = .* no key can be made of this call: KeyError"):
+    with pytest.raises(ArgumentError, match="no key can be made of this call: KeyError"):
         task.delay({"other": 5}, [1, 2])
     with pytest.raises(ArgumentError, match="IndexError"):
         task.delay({"id": 5}, [])
@@ -285,12 +285,9 @@ def test_what_the_handle_says(app: Umbel) -> None:
     ],
 )
 def test_refused_where_it_is_declared(app: Umbel, options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match="t"):
-        try:
-            app.task(name="t", **options)(sync)
-        except ConfigError as exc:
-            assert words in str(exc)
-            raise
+    with pytest.raises(ConfigError) as caught:
+        app.task(name="t", **options)(sync)
+    assert words in str(caught.value)
 
 
 def test_none_is_no_limit(app: Umbel) -> None:

@@ -12,7 +12,7 @@ from ..broker import Broker, Receipted
 from ..brokers.memory import MemoryBroker, Store
 from ..clock import Clock
 from ..connections import Connections
-from ..envelope import Envelope
+from ..envelope import Envelope, Extra
 from ..errors import WireError
 from ..facets import Record
 from ..message import decode_body
@@ -163,13 +163,17 @@ class Sandbox:
             self.clock.catch_up()
         if not self.eager:
             return envelopes
-        return [msgspec.structs.replace(one, due=0, after=0) for one in envelopes]
+        return [msgspec.structs.replace(one, due=0, after=0, extras=_unheld(one.extras)) for one in envelopes]
 
     def stored(self, envelopes: Sequence[Envelope], answers: Sequence[Receipted]) -> None:
         """Note the calls; run them, where calls are eager and not made by a task: what a task calls is run after it."""
-        self._made += [one for one, answer in zip(envelopes, answers, strict=True) if answer.duplicate_of is None]
+        self.note([one for one, answer in zip(envelopes, answers, strict=True) if answer.duplicate_of is None])
         if self.eager and not stepping.get():
             self.run_eagerly()
+
+    def note(self, envelopes: Sequence[Envelope]) -> None:
+        """These were made here."""
+        self._made += envelopes
 
     def run_eagerly(self) -> None:
         """Run all that is ready, with a worker that no other call is using: that one is in the middle of a task."""
@@ -193,6 +197,10 @@ class SandboxProducer(Producer):
         answers = super().enqueue(self.sandbox.prepared(envelopes))
         self.sandbox.stored(envelopes, answers)
         return answers
+
+    def stored(self, envelopes: Sequence[Envelope]) -> None:
+        super().stored(envelopes)
+        self.sandbox.note(envelopes)
 
 
 class SandboxBroker(MemoryBroker):
@@ -218,6 +226,14 @@ class SandboxBroker(MemoryBroker):
             f"{name}[{id}] is {record.state}, and nothing runs here by itself: call worker.run_until_idle() before result.get() "
             "(after clock.advance(…), if it waits for its time), or make calls eager"
         )
+
+
+_HOLDING = (Extra.LANE, Extra.GROUP, Extra.DEBOUNCE)
+
+
+def _unheld(extras: dict[int, bytes] | None) -> dict[int, bytes] | None:
+    """Extras without what would keep an eager call from running at once."""
+    return {tag: value for tag, value in extras.items() if tag not in _HOLDING} or None if extras else None
 
 
 def sandbox_of(app: Umbel | None) -> Sandbox:

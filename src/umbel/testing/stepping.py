@@ -15,6 +15,7 @@ from ..errors import RetryLater, WireError
 from ..facets import Remembers
 from ..message import decode_body
 from ..outcome import Dead, Dropped, Outcome, Released, Retry
+from ..worker.declaring import declare, declared_rules
 from ..worker.executor import Executor, Prepared
 from ..worker.settler import Settler
 from ..worker.teller import Teller
@@ -56,7 +57,7 @@ class SteppedWorker:
         self._guard = InlineGuard()
         self._teller = Teller(app.events, clock)
         self._holder = f"{WORKER}/{next(_names)}"
-        self._settler = Settler(broker, self._holder, clock)
+        self._settler = Settler(broker, self._holder, clock, sent=app.producer.stored)
         self._executor: Executor | None = None
         self._dropped: list[Removed] = []
         self.skips_waits = False
@@ -161,6 +162,8 @@ class SteppedWorker:
         self._broker.renew(WORKER, _LEASE)
         if self._executor is None:
             self._broker.admit(WORKER, self._holder)
+            if rules := declared_rules(self._app):
+                declare(self._broker, rules)
             self._executor = Executor(self._app, self._guard, self._clock.now, self._report)
 
     def _run(self, delivery: Delivery) -> Run:
@@ -174,7 +177,8 @@ class SteppedWorker:
             outcome = self._adjusted(Context().run(self._inside, self._executor, prepared))
         assert not isinstance(outcome, Prepared)
         self._own_the_lease()
-        self._settler.add(delivery.receipt, outcome, began)
+        then = prepared.then if isinstance(prepared, Prepared) else ()
+        self._settler.add(delivery.receipt, outcome, began, then)
         self._settler.flush()
         self._teller.ended(name, delivery, outcome, self._clock.monotonic() - began)
         return self._ended(name, delivery, outcome)

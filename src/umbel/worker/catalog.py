@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ..lane import Rule
 from ..policy import HardLimitPolicy
 
 
@@ -32,6 +33,8 @@ class Catalog(msgspec.Struct, frozen=True):
     record_ttl: float
     dead_letter_bytes: int
     dead_letter_ttl: float
+    rules: Mapping[str, Rule] = {}
+    """The numbers of its tasks' limits, by rule."""
     aliases: Mapping[str, str] = {}
     """Names that messages may still carry, and those that they mean."""
     release: str = ""

@@ -85,7 +85,7 @@ class Child:
         self.title = ChildTitle(app.settings.name, slot, self.clock)
         self.teller = Teller(app.events, self.clock)
         self.tether = Tether(broker, slot, self.clock, self.teller.reconnected)
-        self.settler = Settler(self.tether, holder, self.clock, self._pause)
+        self.settler = Settler(self.tether, holder, self.clock, self._pause, app.producer.stored)
         self.soft = SoftLimit(slot)
         self.executor = Executor(app, self.soft, self._store_now, self._report)
         self._settings = app.settings
@@ -207,7 +207,7 @@ class Child:
             self.slot.beat(ended)  # before the end is seen: after a run of minutes, the last beat would look like a stuck loop
         self.slot.end()
         self.title.task = ""
-        self.settler.add(delivery.receipt, outcome, ended)
+        self.settler.add(delivery.receipt, outcome, ended, prepared.then)
         self.claimer.ran(name, ended - began)
         if self.soft.struck:
             self.soft.struck = 0

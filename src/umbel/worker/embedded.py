@@ -26,6 +26,7 @@ from ..message import new_id
 from ..request import current
 from .banner import about
 from .clerk import Clerk
+from .declaring import Declaring
 from .forkgate import ForkGate
 from .hostages import Hostages
 from .lease import Lease
@@ -88,6 +89,8 @@ class EmbeddedWorker:
         self._lease = Lease(heart, self.worker, self._catalog.lease_ttl, self._catalog.heartbeat, info, self._clock, self._news.set)
         self._say_served()
         self._upkeep = Upkeep(self._clerk, self._lease, self._catalog.lease_ttl, self._clock, app.events.emit)
+        self._declaring = Declaring(self._clerk, self._clock)
+        self._declaring.say(self._catalog.rules)
         self._hostages = Hostages(self._clerk, self._clock)
         self._thread = threading.Thread(target=self._keep, name="umbel-keeper", daemon=True)
 
@@ -177,6 +180,7 @@ class EmbeddedWorker:
         self._clerk.deliver()
         self._take_news()
         self._upkeep.turn()
+        self._declaring.turn()
         if self._stop_asked.is_set():
             self._advance_shutdown()
         if self._resident is not None:

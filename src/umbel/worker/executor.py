@@ -25,6 +25,7 @@ from ..outcome import Dead, Done, Dropped, Outcome, Released, Retry
 from ..policy import after_failure, milliseconds
 from ..redaction import Redaction
 from ..request import Request, current
+from .atomic import Gathered
 from .logs import LINES
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Prepared(msgspec.Struct, gc=False):
     delivery: Delivery
     task: Task[..., Any]
     body: Body
+    then: tuple[Envelope, ...] = ()
+    """What an atomic run called, once it succeeded: for the settle to carry."""
 
 
 class Guard(Protocol):
@@ -133,8 +136,12 @@ class Executor:
         task = prepared.task
         token = current.set(request)
         try:
-            value = self._soft.call(version, self._body, task, request, request.args, request.kwargs)
+            if task.options.atomic:
+                value = self._soft.call(version, self._atomic_body, prepared, request)
+            else:
+                value = self._soft.call(version, self._body, task, request, request.args, request.kwargs)
         except BaseException as exc:  # every exit settles: SystemExit and KeyboardInterrupt of a task are its failures
+            prepared.then = ()  # a limit may strike when all has been called, and the task has failed all the same
             if self.forked:
                 end_fork(exc)
             return self._ended_by(task, request, exc)
@@ -157,10 +164,14 @@ class Executor:
         task = prepared.task
         current.set(request)
         try:
-            value = task.invoke(request.args, request.kwargs)
-            if type(value) is CoroutineType:
-                value = await drive(value)
+            if task.options.atomic:
+                value = await self._beside_atomic(prepared, request, drive)
+            else:
+                value = task.invoke(request.args, request.kwargs)
+                if type(value) is CoroutineType:
+                    value = await drive(value)
         except BaseException as exc:  # as in run
+            prepared.then = ()
             return self._ended_by(task, request, exc)
         return self._succeeded(task, request, value)
 
@@ -186,6 +197,20 @@ class Executor:
         if self._middleware:
             return run_through(self._middleware, request, lambda _: self._call(task, args, kwargs))
         return self._call(task, args, kwargs)
+
+    def _atomic_body(self, prepared: Prepared, request: Request) -> Any:
+        with self._app.producer.collecting(Gathered(prepared.task.name)) as calls:
+            value = self._body(prepared.task, request, request.args, request.kwargs)
+        prepared.then = tuple(calls.envelopes)
+        return value
+
+    async def _beside_atomic(self, prepared: Prepared, request: Request, drive: Drive) -> Any:
+        with self._app.producer.collecting(Gathered(prepared.task.name)) as calls:
+            value = prepared.task.invoke(request.args, request.kwargs)
+            if type(value) is CoroutineType:
+                value = await drive(value)
+        prepared.then = tuple(calls.envelopes)
+        return value
 
     def _call(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = task.invoke(args, kwargs)

@@ -114,7 +114,7 @@ class PooledChild:
         self._fatal: BaseException | None = None
         self.teller = Teller(app.events, self.clock)
         self.tether = Tether(broker, place.slot, self.clock, self.teller.reconnected)
-        self.settler = Settler(self.tether, holder, self.clock, self._pause)
+        self.settler = Settler(self.tether, holder, self.clock, self._pause, app.producer.stored)
         self.turns = Turns.of(queues, strict, self.tether, app.settings.versioned_queues, self.clock)
         self.claimer = Claimer()
         self.lifespan = Lifespan(place.slot, place.max_tasks, place.max_memory, random.Random())
@@ -262,7 +262,7 @@ class PooledChild:
         if self._reports:
             self._send_reports()
         for run, outcome, at in ended:
-            self.settler.add(run.prepared.delivery.receipt, outcome, at)
+            self.settler.add(run.prepared.delivery.receipt, outcome, at, run.prepared.then)
             self.claimer.ran(run.name, at - run.began)
         if ended:
             self.room.stingy = False

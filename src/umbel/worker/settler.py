@@ -17,6 +17,8 @@ from .points import reach
 
 LATEST = 0.010
 """Seconds after which a finished outcome is settled: what a crash may repeat of finished small tasks."""
+HEAVY = 500
+"""Calls of atomic tasks in outcomes that wait, above which they are settled at once: no step of a store shall grow without bound."""
 _PAUSE_FIRST, _PAUSE_LAST = 0.05, 2.0
 
 log = logging.getLogger("umbel.worker")
@@ -33,7 +35,15 @@ class Exchanges(Protocol):
 class Settler:
     """Exchanges of one holder, each repeated under its number until it is answered."""
 
-    def __init__(self, broker: Exchanges, holder: str, clock: Clock, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        broker: Exchanges,
+        holder: str,
+        clock: Clock,
+        pause: Callable[[float], None] = time.sleep,
+        sent: Callable[[Sequence[Envelope]], None] = lambda _: None,
+    ) -> None:
+        """``sent`` is told of the calls that a settle brought along, once they are stored."""
         self.broker = broker
         self.holder = holder
         self.seq = 0
@@ -41,6 +51,8 @@ class Settler:
         """The store's clock minus ours, ms."""
         self._clock = clock
         self._pause = pause
+        self._sent = sent
+        self._heavy = False
         self._pending: list[Settle] = []
         self._since = 0.0
 
@@ -49,6 +61,8 @@ class Settler:
         if not self._pending:
             self._since = now
         self._pending.append(Settle(receipt, outcome, then))
+        if then:
+            self._heavy = self._heavy or sum([len(settle.then) for settle in self._pending]) > HEAVY
 
     @property
     def pending(self) -> bool:
@@ -62,7 +76,7 @@ class Settler:
 
     def due(self, now: float) -> bool:
         """Has a finished outcome waited long enough?"""
-        return bool(self._pending) and now - self._since >= LATEST
+        return bool(self._pending) and (self._heavy or now - self._since >= LATEST)
 
     def flush(self) -> None:
         """Settle what is finished, if anything is."""
@@ -71,7 +85,7 @@ class Settler:
 
     def exchange(self, queues: Sequence[str], limit: int) -> Exchanged:
         """Settle all that is finished, and claim. Goes on for as long as the broker is away; raises ``Fenced`` (final)."""
-        settles, self._pending = self._pending, []
+        settles, self._pending, self._heavy = self._pending, [], False
         self.seq += 1
         if settles:
             reach("child.before_settle")
@@ -81,6 +95,9 @@ class Settler:
         self.offset = answer.now - self._clock.now()
         if len(answer.verdicts) != answer.verdicts.count(Verdict.WON):
             self._tell_lost(settles, answer.verdicts)
+        for settle, verdict in zip(settles, answer.verdicts, strict=True):
+            if settle.then and verdict is Verdict.WON:
+                self._sent(settle.then)
         return answer
 
     def _insist(self, settles: Sequence[Settle], queues: Sequence[str], limit: int) -> Exchanged:

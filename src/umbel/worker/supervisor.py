@@ -24,6 +24,7 @@ from ..message import new_id
 from .banner import about, concerns_of, print_banner, tell_concerns
 from .catalog import Catalog
 from .clerk import Clerk
+from .declaring import Declaring
 from .dispatch import Dispatch
 from .lease import Lease
 from .logs import LINES, set_up_logs
@@ -86,6 +87,7 @@ class Supervisor:
         self.clerk: Clerk
         self.lease: Lease
         self.upkeep: Upkeep
+        self.declaring: Declaring
 
     # -- the whole life
 
@@ -165,6 +167,7 @@ class Supervisor:
         hurried = msgspec.structs.replace(settings, reply_timeout=catalog.heartbeat)
         heart = make_broker(catalog.broker, hurried, self.clock)
         self.lease = Lease(heart, self.worker, catalog.lease_ttl, catalog.heartbeat, b"", self.clock, self._notify)
+        self.declaring = Declaring(self.clerk, self.clock)
         self._describe()
         self.lease.start()
         self.upkeep = Upkeep(self.clerk, self.lease, catalog.lease_ttl, self.clock, self.events.emit)
@@ -179,6 +182,7 @@ class Supervisor:
         if catalog is not self._described:
             self._described = catalog
             self.lease.about = about(self.options, catalog, self._started)
+            self.declaring.say(catalog.rules)
         if catalog.versioned or self.lease.serves is not None:
             self.lease.serves = catalog.queues if catalog.versioned and not self.shift.is_quiet else ()
 
@@ -211,6 +215,7 @@ class Supervisor:
                 self.shift.renew()
             self.shift.tend(hire=self.phase == Phase.RUNNING and self.lease.began)
             self.upkeep.turn()
+            self.declaring.turn()
             self._advance_shutdown()
             if not ready and self.shift.staffed:
                 ready = True

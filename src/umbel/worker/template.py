@@ -26,6 +26,7 @@ from ..policy import hard_limit_policy
 from ..release import consumed
 from .catalog import Catalog, TaskFacts
 from .child import Birth, be_born, run_child
+from .declaring import declared_rules
 from .dispatch import wanted
 from .herald import run_herald
 from .limits import limits_of
@@ -73,6 +74,7 @@ def catalog_of(app: Umbel, options: WorkerOptions) -> Catalog:
         release=s.release or "",
         versioned=s.versioned_queues,
         tasks=facts,
+        rules=declared_rules(app),
         aliases=aliases,
         lease_ttl=s.lease_ttl,
         heartbeat=s.heartbeat,
