@@ -97,7 +97,8 @@ def claims(url: Callable[[], str], many: int, clock: Callable[[], float]) -> Ite
                 for keys, depth in depths.items():
                     found[keys] += depth.costs(20, limit, clock)
             few, lots = (statistics.median(found[keys]) * 1e6 for keys in depths)
-            yield f"{name}: settle and claim {limit}, {FEW} keys {few:.0f} us a message, {many:,} keys {lots:.0f} us: {lots / few:.2f} times"
+            what = f"{name}: settle and claim {limit}"
+            yield f"{what}, {FEW} keys {few:.0f} us a message, {many:,} keys {lots:.0f} us: {lots / few:.2f} times"
         for depth in depths.values():
             depth.broker.close()
 
@@ -121,7 +122,8 @@ def beside(url: Callable[[], str], clock: Callable[[], float]) -> str:
     before, after = (statistics.median(found) * 1e6 for found in spans.values())
     for depth in spans:
         depth.broker.close()
-    return f"plain messages alone {before:.2f} us each, beside a task that waits for its rate {after:.2f} us: {before / after:.1%} of the speed"
+    speed = f"{before / after:.1%} of the speed"
+    return f"plain messages alone {before:.2f} us each, beside a task that waits for its rate {after:.2f} us: {speed}"
 
 
 def main() -> None:
