@@ -24,6 +24,7 @@ from .settings import SettingKeywords, Settings
 from .task import Task, class_options
 
 if TYPE_CHECKING:
+    from .control import Control
     from .embedding import StartedWorker
 
 P = ParamSpec("P")
@@ -211,6 +212,13 @@ class Umbel:
         Answers with what stood there before. For tests: see ``umbel.testing``."""
         before, self._stand_in = self._stand_in, make
         return before
+
+    @property
+    def control(self) -> Control:
+        """Limits of tasks, changed while workers run: ``app.control.rate_limit("shop.mail.send", "50/s")``. See docs/limits.md."""
+        from .control import Control  # for operators, and not for those who only send
+
+        return Control(lambda: self.producer.broker())
 
     def start_worker(self, *, threads: int = 4, queues: Sequence[str] = (), strict: bool = False, name: str = "") -> StartedWorker:
         """Run a worker on ``threads`` threads of this process, for projects that want no second one; answers at once, and

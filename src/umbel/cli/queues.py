@@ -1,4 +1,4 @@
-"""``umbel queues``: list, peek, purge, pause, resume."""
+"""``umbel queues``: list, peek, purge, pause, resume; lanes, which stand in a file of their own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..release import base_of
 from .completing import queue_names
 from .consent import agree
 from .exits import Refused
+from .lanes import lanes
 from .page import Pages
 from .progress import pieces
 from .roster import Roster
@@ -31,14 +32,18 @@ from .terminal import age, counted, note, say, say_json, shown, table
         umbel queues
         umbel queues peek emails
         umbel queues pause emails
+        umbel queues lanes
     """,
 )
 @target_options
 @click.pass_context
 def queues(context: click.Context) -> None:
-    """List, peek into, purge, pause and resume queues. Alone: the list."""
+    """List, peek into, purge, pause and resume queues; show lanes. Alone: the list."""
     if context.invoked_subcommand is None:
         context.invoke(list_)
+
+
+queues.add_command(lanes)
 
 
 @queues.command(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ..broker import Broker, QueueStats
 from ..envelope import CANCELLED
-from ..facets import Inspects, Listed, Place, Record, State
+from ..facets import Inspects, Limits, Listed, Place, Record, State, Waits
 from ..outcome import DEAD_REASONS
+from .lanes import lane_sentence
 from .roster import Roster, knows
 from .summary import task_of
 from .terminal import age, moment, pasted
@@ -26,8 +27,15 @@ def why(broker: Broker, listed: Listed | None, record: Record | None, roster: Ro
     stats = next((one for one in broker.stats() if one.queue == listed.envelope.queue), QueueStats(listed.envelope.queue))
     said = _state(listed, now) + _queue(listed, stats, roster)
     if listed.place == Place.READY:
+        said += _lane(broker, listed, now)
         said.append(_ahead(broker, listed))
     return said
+
+
+def _lane(broker: Broker, listed: Listed, now: int) -> list[str]:
+    """What its lane waits for, if it stands in one that waits for more than a worker."""
+    seen = broker.lane(listed.envelope) if isinstance(broker, Limits) else None
+    return [lane_sentence(seen, now)] if seen and seen.waits not in (Waits.NOTHING, Waits.PAUSED) else []
 
 
 def _gone(record: Record | None, now: int) -> list[str]:
