@@ -151,9 +151,9 @@ local function claim_queue(queue)
   for i, key in ipairs(keys) do
     if (lists == 0 and not laned) or stopped then break end
     if laned == 10 - i then
-      stopped = claim_both(key, queue, laned, prefix)
+      stopped = lists > 0 and claim_both(key, queue, laned, prefix) or lists == 0 and claim_lanes(queue, laned, prefix, limit)
       laned = lanes(root).first(queue)
-    else
+    elseif lists > 0 then
       local head = redis.call('LINDEX', key, 0)
       if head then
         lists = lists - 1

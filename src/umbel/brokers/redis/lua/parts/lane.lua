@@ -2,7 +2,8 @@
 -- A lane's SPOT is `PRIORITY:length of GROUP:GROUP:LIMIT`, a group's `PRIORITY:GROUP`; GROUP is a limit too, or ''.
 -- l:n:QUEUE:SPOT (n: length of QUEUE)  list of messages
 -- i:QUEUE  zset of the queue's lanes, by priority and then by when each was last served or made (ms)
--- x:LIMIT  zset of the lanes that stand on it (`QUEUE SPOT`, see `entry`), by when each was last served, and of the groups that wait for it
+-- x:LIMIT  zset of the lanes that stand on it (`QUEUE SPOT`, see `entry`), by when each was last served before it waited, and of the
+--          groups that wait for it
 -- y:n:QUEUE:PRIORITY:GROUP  zset of a group's lanes that may be served, the one served longest ago first
 -- g:QUEUE  zset of groups that have such lanes and may be served: the highest priority first, in it the one with the first lane
 -- u:QUEUE  zset of lanes and groups that wait for a token, by the time at which there is one
@@ -16,7 +17,7 @@ local function lanes(root)
   if laning then return laning end
   local WEIGHT = 2 ^ 49 -- above each number of `serial`, and each time in ms
   local limit, made = limits(root), {}
-  local last, spare = 0, 0
+  local last, spare, marked, out = 0, 0, {}, {}
   laning = made
 
   local function order(count)
@@ -69,6 +70,8 @@ local function lanes(root)
 
   -- Some lane of the queue may be served from now on.
   local function mark(queue)
+    if marked[queue] then return end
+    marked[queue] = true
     redis.call('HSET', root .. 'laned', queue, struct.pack('>dd', 0, limit.now))
     ring(root, queue)
   end
@@ -81,7 +84,7 @@ local function lanes(root)
 
   local function offer(queue, spot, number)
     local group, _, name = parts_of(spot)
-    redis.call('ZADD', group_of(queue, group), number, name)
+    redis.call('ZADD', group_of(queue, group), 'NX', number, name)
     offer_group(queue, group, number)
   end
 
@@ -126,8 +129,9 @@ local function lanes(root)
     end
   end
 
+  -- Written down by `note`, with which each step ends that takes messages out.
   local function count_out(queue, count)
-    if redis.call('HINCRBY', root .. 'waits', queue, -count) <= 0 then redis.call('HDEL', root .. 'waits', queue) end
+    out[queue] = (out[queue] or 0) + count
   end
 
   local function block_lane(queue, lane, at)
@@ -173,12 +177,12 @@ local function lanes(root)
     local number = order(count)
     redis.call('ZADD', root .. 'i:' .. queue, weight(string.sub(spot, 1, 1), limit.now), spot)
     local group, _, name = parts_of(spot)
-    redis.call('ZADD', root .. 'x:' .. name, number, entry(queue, 'l', spot))
     local room, at = true, nil
     if lane then room, at = limit.room(lane) end
     if room then
       redis.call('ZADD', group_of(queue, group), number, name)
     else
+      redis.call('ZADD', root .. 'x:' .. name, number, entry(queue, 'l', spot))
       block_lane(queue, lane, at)
     end
   end
@@ -285,8 +289,8 @@ local function lanes(root)
     local lane = made.of(m)
     if not lane then return end
     local over = lane.over and limit.leave(lane.over, receipt, unbegun)
-    if limit.leave(lane, receipt, unbegun) and limit.room(lane) then made.wake(lane.limit) end
-    if over and limit.room(lane.over) then made.wake(lane.over.limit) end
+    if limit.leave(lane, receipt, unbegun) then made.wake(lane.limit) end
+    if over then made.wake(lane.over.limit) end
   end
 
   -- Lanes of a queue, the highest priority first, from the one of this rank on: spots.
@@ -303,8 +307,8 @@ local function lanes(root)
   function made.turns(queue, priority)
     local spots, numbers = redis.call('ZRANGEBYSCORE', root .. 'i:' .. queue, weight(priority, 0), '(' .. string.format('%.0f', weight(priority - 1, 0))), {}
     for _, spot in ipairs(spots) do
-      local _, _, name = parts_of(spot)
-      numbers[spot] = tonumber(redis.call('ZSCORE', root .. 'x:' .. name, entry(queue, 'l', spot)) or 0)
+      local group, _, name = parts_of(spot)
+      numbers[spot] = tonumber(redis.call('ZSCORE', group_of(queue, group), name) or redis.call('ZSCORE', root .. 'x:' .. name, entry(queue, 'l', spot)) or 0)
     end
     table.sort(spots, function(x, y) return numbers[x] < numbers[y] end)
     return spots
@@ -339,6 +343,9 @@ local function lanes(root)
 
   -- Write down when to look at the queue's lanes again; answers with that, or nil.
   function made.note(queue)
+    local count = out[queue]
+    out[queue], marked[queue] = nil, nil
+    if count and redis.call('HINCRBY', root .. 'waits', queue, -count) <= 0 then redis.call('HDEL', root .. 'waits', queue) end
     if redis.call('EXISTS', root .. 'g:' .. queue) == 1 then
       redis.call('HSET', root .. 'laned', queue, struct.pack('>dd', 0, limit.now))
       return 0

@@ -10,7 +10,8 @@ local function limits(root)
   local NUMBERS = '^(%-?%d*),(%d*),(%d*),(%-?%d*)'
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  local rules, made = {}, {now = now, CATCH_UP = CATCH_UP}
+  -- What was read in this step is not read again: all that changes it is here.
+  local rules, counts, tats, made = {}, {}, {}, {now = now, CATCH_UP = CATCH_UP}
   limiting = made
 
   -- The extras of a packed envelope, tag to value; nil for one that has none.
@@ -69,14 +70,32 @@ local function limits(root)
 
   -- The next hand-out's time by the rate alone (umbel/gcra.py). After the clock stepped back it is no further ahead than a full burst.
   local function arrival(limit, rule)
-    local tat = redis.call('ZSCORE', root .. 'rates', limit)
-    return tat and math.min(tonumber(tat), now + rule.burst * rule.interval) or now - CATCH_UP
+    local tat = tats[limit]
+    if not tat then
+      tat = tonumber(redis.call('ZSCORE', root .. 'rates', limit) or now - CATCH_UP)
+      tats[limit] = tat
+    end
+    return math.min(tat, now + rule.burst * rule.interval)
+  end
+
+  local function arrives(limit, tat)
+    tats[limit] = tat
+    redis.call('ZADD', root .. 'rates', tat, limit)
+  end
+
+  local function in_hand(limit)
+    local count = counts[limit]
+    if not count then
+      count = redis.call('SCARD', root .. 'e:' .. limit)
+      counts[limit] = count
+    end
+    return count
   end
 
   -- Are as many in hand as may be?
   function made.is_full(standing)
     local rule = made.rule(standing)
-    return rule.most ~= nil and redis.call('SCARD', root .. 'e:' .. standing.limit) >= rule.most
+    return rule.most ~= nil and in_hand(standing.limit) >= rule.most
   end
 
   -- May one more be handed out? If not, since all that may be are in hand (nil), or until when (ms).
@@ -94,11 +113,9 @@ local function limits(root)
   -- It is handed out under this receipt.
   function made.take(standing, receipt)
     local rule = made.rule(standing)
-    redis.call('SADD', root .. 'e:' .. standing.limit, receipt)
-    if rule.interval then
-      local tat = math.max(arrival(standing.limit, rule), now - CATCH_UP) + rule.interval
-      redis.call('ZADD', root .. 'rates', tat, standing.limit)
-    end
+    local added = redis.call('SADD', root .. 'e:' .. standing.limit, receipt)
+    counts[standing.limit] = counts[standing.limit] and counts[standing.limit] + added
+    if rule.interval then arrives(standing.limit, math.max(arrival(standing.limit, rule), now - CATCH_UP) + rule.interval) end
   end
 
   -- The delivery is in nobody's hand any more; one that was not begun gives its token back. Is there room where none may have been?
@@ -106,9 +123,9 @@ local function limits(root)
     local rule, freed = made.rule(standing), false
     if redis.call('SREM', root .. 'e:' .. standing.limit, receipt) == 1 then
       freed = rule.most ~= nil
-      local tat = unbegun and rule.interval and rule.interval < math.huge and redis.call('ZSCORE', root .. 'rates', standing.limit)
-      if tat then
-        redis.call('ZADD', root .. 'rates', arrival(standing.limit, rule) - rule.interval, standing.limit)
+      counts[standing.limit] = counts[standing.limit] and counts[standing.limit] - 1
+      if unbegun and rule.interval and rule.interval < math.huge then
+        arrives(standing.limit, arrival(standing.limit, rule) - rule.interval)
         freed = true
       end
     end
@@ -122,7 +139,7 @@ local function limits(root)
       local holder, field = string.match(receipt, '^(.*):(%d+:%d+)$')
       if not holder or redis.call('HEXISTS', root .. 'h:' .. holder, field) == 0 then
         redis.call('SREM', root .. 'e:' .. standing.limit, receipt)
-        healed = true
+        counts[standing.limit], healed = nil, true
       end
     end
     return healed
