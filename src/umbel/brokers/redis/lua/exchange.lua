@@ -100,7 +100,7 @@ if plain then
   do return {'OK', said, due and due - now or -1, now, {}, values} end
 end
 
--- @include route record ring place front bury accept outcome promote holder
+-- @include route record ring place ending front bury accept outcome promote holder
 
 local function next_due_of(due)
   return due and math.max(due - now, 0) or -1
@@ -151,7 +151,7 @@ local function settle_plain()
       verdicts[#verdicts + 1] = value and 'w' or missing(ARGV[from + i - 1])
       if value and recorded then
         local _, m = queue_and_message(value)
-        if is_tracked(m) then records().finish(root, now, m, records().SUCCESS, '', '') end
+        ended(root, now, m, 'D', '', '')
       end
     end
     redis.call('HDEL', held, unpack(ARGV, from, to))
@@ -224,7 +224,7 @@ local function refusal(queue, m)
   -- Whoever cancelled it has written its record.
   if graves and redis.call('ZREM', graves, id_of(m)) == 1 then return 'cancelled' end
   if expires > 0 and expires <= now then
-    if is_tracked(m) then records().finish(root, now, m, records().EXPIRED, 'expired', '') end
+    ended(root, now, m, 'X', 'expired', '')
     return 'expired'
   end
   return nil, bit.band(flags, SPECIAL)

@@ -5,7 +5,7 @@
 -- Made from root: dead died buried deadsize · r:PRIORITY:QUEUE t:QUEUE · recorded m:ID n:ID
 -- Returns {how many, the rank to go on with or -1}. Unreadable ones stay: they would only come back.
 -- Cost: O(letters looked at), at most 1,000 where no names are given.
--- @include clock route record ring place front bury letters
+-- @include clock route record ring place ending front bury letters
 local root, now = KEYS[1], server_now()
 local args = {}
 for i = 2, #ARGV do args[#args + 1] = ARGV[i] end

@@ -14,7 +14,7 @@ local function bury(root, now, queue, m, reason, error)
   redis.call('ZADD', root .. 'died', now, name)
   redis.call('HINCRBY', root .. 'buried', queue, 1)
   redis.call('INCRBY', root .. 'deadsize', #letter)
-  if is_tracked(m) and id_of(m) ~= '' then records().finish(root, now, m, records().FAILURE, reason, error) end
+  ended(root, now, m, 'F', reason, error)
 end
 
 -- Remove a dead letter for good. Answers with its bytes.

@@ -5,11 +5,11 @@
 local function apply_outcome(root, now, queue, m, kind, a, b)
   local recorded = is_tracked(m)
   if kind == 'D' or kind == 'V' then
-    if recorded then records().finish(root, now, m, records().SUCCESS, '', '', kind == 'V' and a or nil) end
+    ended(root, now, m, 'D', '', '', kind == 'V' and a or nil)
     return nil
   end
   if kind == 'X' then
-    if recorded then records().finish(root, now, m, a == 'expired' and records().EXPIRED or records().REVOKED, a, b) end
+    ended(root, now, m, a == 'expired' and 'X' or 'V', a, b)
     return nil
   end
   if kind == 'B' then
@@ -17,7 +17,7 @@ local function apply_outcome(root, now, queue, m, kind, a, b)
     return nil
   end
   if bit.band(struct.unpack('>H', m, 3), CANCELLED) ~= 0 then
-    if recorded then records().finish(root, now, m, records().REVOKED, 'cancelled', '') end
+    ended(root, now, m, 'V', 'cancelled', '')
     return 'cancelled'
   end
   local due = now + tonumber(a)
