@@ -1,4 +1,4 @@
--- What comes out of a holder's hands: back in front of its list, or gone. Needs: ring, route, record, place, ending.
+-- What comes out of a holder's hands: back in front of its list, or gone. Needs: ring, route, place, ending.
 
 -- In front of what waits; `list` holds {queue, message} in the order in which they shall be claimed, all of them
 -- out of somebody's hands.
@@ -6,7 +6,7 @@ local function place_in_front(root, list)
   local groups, order = {}, {}
   for i = #list, 1, -1 do
     local queue, m = list[i][1], list[i][2]
-    if is_tracked(m) then records().pending(root, m) end
+    ready_again(root, m)
     local key = ready_key(root, queue, priority_of(m))
     local group = groups[key]
     if not group then

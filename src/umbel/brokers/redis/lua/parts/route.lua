@@ -72,6 +72,11 @@ local function id_of(m)
   return (flags % 0x8000 >= RAW_ID and 'r' or 't') .. string.sub(m, head + 2, head + 1 + size)
 end
 
+-- Of any bytes: may it have extras?
+local function has_extras(m)
+  return (string.byte(m, 3) or 0) >= 0x80
+end
+
 -- The value of its extra with that tag, or nil.
 local function extra_of(m, tag)
   local flags = readable(m)
