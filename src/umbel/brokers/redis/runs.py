@@ -11,7 +11,7 @@ from ...broker import Settle
 from ...envelope import EXPLICIT, TRACKED, Envelope, Receipt, id_bytes
 from ...errors import WireError
 from ...intake import Intake, queue_bytes
-from ...outcome import Dead, Done, Dropped, Outcome, Released, Retry
+from ...outcome import Dead, Done, Dropped, Outcome, Released, Replaced, Retry
 
 Argument = bytes | str | int
 
@@ -79,6 +79,8 @@ def outcome_arguments(outcome: Outcome) -> tuple[Argument, Argument, Argument]:
             return "R", max(after, 0), error
         case Released(after, _, parked):
             return "F", max(after, 0), int(parked)
+        case Replaced():  # the store knows no flows yet: intake has refused what it brings along
+            return "D", b"", b""
 
 
 class SettleArguments:
