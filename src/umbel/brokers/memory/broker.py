@@ -28,16 +28,17 @@ from ...errors import Fenced, SequenceError
 from ...intake import Intake
 from . import claim, depth, ending
 from .inspect import MemoryInspects
+from .joins import MemoryJoins, tend
 from .remember import MemoryRemembers
 from .serving import MemoryServes, forget_served
 from .store import Holding, Lease, Store
 from .wait import Waiting
 
 
-class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, Waiting, Broker):
+class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, MemoryJoins, Waiting, Broker):
     """A store in this process's memory."""
 
-    capabilities = Capabilities(name="memory", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES)), shared=False)
+    capabilities = Capabilities(name="memory", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES, Facet.JOINS)), shared=False)
 
     def __init__(self, store: Store, settings: BrokerSettings, clock: Clock) -> None:
         self.store, self.settings, self.clock = store, settings, clock
@@ -70,8 +71,7 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, Waiting, Broke
         ttl_ms = int(self.settings.dedupe_ttl * 1000)
         if envelope.flags & EXPLICIT and self.store.accepted_before(envelope.id, ttl_ms, now):
             return Receipted(envelope.id, envelope.id)
-        self.store.records.begin(envelope, envelope.due_at(now), now, self.settings.record_ttl)
-        self.store.put(envelope, now)
+        self.store.enter(envelope, now, self.settings.record_ttl)
         return Receipted(envelope.id)
 
     # -- consuming
@@ -180,7 +180,9 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, Waiting, Broke
                 ending.rescue(self.store, now, done)
             done.pruned, done.trimmed = ending.prune(self.store, self.settings, now)
             forget_served(self.store, now - int(self.settings.served_ttl * 1000), now)
-            done.more = bool(self.store.scheduled and self.store.scheduled[0][0] <= now)
+            forgotten, more = tend(self.store, self.settings, now)
+            done.pruned += forgotten
+            done.more = more or bool(self.store.scheduled and self.store.scheduled[0][0] <= now)
             return done
 
     def stats(self) -> list[QueueStats]:
@@ -190,8 +192,8 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, Waiting, Broke
     def purge(self, queue: str) -> int:
         with self.step() as now:
             rows = [row for row in self.store.waiting() if row.queue == queue]
+            self.store.remove_waiting({id(row) for row in rows})
             for row in rows:
                 if envelope := row.read():
-                    self.store.records.dropped(envelope, "purged", b"", now)
-            self.store.remove_waiting({id(row) for row in rows})
+                    self.store.drop(envelope, "purged", now)
             return len(rows)

@@ -60,6 +60,10 @@ def _next(store: Store, rows: deque[Row], now: int, dropped: list[Removed]) -> E
         rows.popleft()
         dropped.append(store.bury(row, now, "unreadable"))
         return None
+    if store.flows.holds(envelope):
+        rows.popleft()
+        dropped.append(store.drop(envelope, "cancelled", now))
+        return None
     if removed := store.expire(row, now):
         rows.popleft()
         dropped.append(removed)

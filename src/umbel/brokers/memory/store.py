@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from ...arrivals import Flows
 from ...broker import Command, Removed, Verdict
 from ...envelope import Envelope, Receipt, pack, unpack
 from ...errors import WireError
+from ...joins import NodeState
 from .records import Records
 
 
@@ -103,6 +105,7 @@ class Store:
         self.paused: set[str] = set()
         self.serving: dict[str, Serving] = {}
         self.records = Records()
+        self.flows = Flows(self.enter)
         self._serial = itertools.count(1)
         self._bells: set[int] = set()
 
@@ -135,6 +138,11 @@ class Store:
                 pass  # thousands of rings unheard: one more says nothing new
 
     # -- moves
+
+    def enter(self, envelope: Envelope, now: int, record_ttl: float) -> None:
+        """New to the queues: its record is begun, and it is put."""
+        self.records.begin(envelope, envelope.due_at(now), now, record_ttl)
+        self.put(envelope, now)
 
     def put(self, envelope: Envelope, now: int) -> None:
         """Ready behind what waits, or scheduled, as its times say."""
@@ -181,8 +189,13 @@ class Store:
         envelope = row.read()
         if envelope is None or not envelope.expires or envelope.expires > now:
             return None
-        self.records.dropped(envelope, "expired", b"", now)
-        return Removed(envelope.id, row.queue, "expired")
+        return self.drop(envelope, "expired", now)
+
+    def drop(self, envelope: Envelope, reason: str, now: int, error: bytes = b"") -> Removed:
+        """Gone without an end of its own: its record and its flow are told."""
+        self.records.dropped(envelope, reason, error, now)
+        self.flows.failed(envelope, NodeState.DROPPED, reason, error, now)
+        return Removed(envelope.id, envelope.queue, reason)
 
     def next_due(self, queues: set[str]) -> int | None:
         return next((due for due, _, row in self.scheduled if row.queue in queues), None)

@@ -20,11 +20,13 @@ not skipped: those tests then assert that it is refused. pytest shows values in 
 ``pytest.register_assert_rewrite("umbel.testing.contract")`` first.
 """
 
+from .arrivals import TestArrivals, TestFailures
 from .claiming import TestExpiry, TestHandedAlone, TestOrder, TestScheduled, TestUnreadable
 from .enqueue import TestEnqueue, TestExplicitIds, TestHostile, TestOpen, TestUnfit, TestWhatTheBrokerLacks
 from .exchange import TestAdmit, TestFence, TestOutcomes, TestSequence, TestVerdicts
 from .harness import Harness
 from .inspects import TestBrowse, TestCancel, TestDeadLetters, TestFind, TestPause, TestWorkers
+from .joins import TestAwaitFlow, TestFlowBuilding, TestFlowValues, TestReplaced
 from .leases import TestGiveBack, TestLeave, TestNewerFormat, TestRenew, TestRescue, TestResume
 from .machine import TestMachine
 from .queues import TestPruning, TestPurge, TestStats
@@ -32,6 +34,7 @@ from .remembers import TestAwaitRecord, TestKeeping, TestManyRecords, TestRecord
 from .repeats import TestRepeating
 from .retire import TestRetire
 from .serves import TestForgottenQueues, TestServes
+from .steering import TestCancelFlow, TestForgetFlow, TestRetryFlow
 from .tombstones import TestManyDeadLetters, TestTombstones
 from .tracked import TestTrackedMachine
 from .waiting import TestWait, TestWaitAndPause, TestWaitWithFullHands
@@ -39,15 +42,22 @@ from .waiting import TestWait, TestWaitAndPause, TestWaitWithFullHands
 __all__ = [
     "Harness",
     "TestAdmit",
+    "TestArrivals",
+    "TestAwaitFlow",
     "TestAwaitRecord",
     "TestBrowse",
     "TestCancel",
+    "TestCancelFlow",
     "TestDeadLetters",
     "TestEnqueue",
     "TestExpiry",
     "TestExplicitIds",
+    "TestFailures",
     "TestFence",
     "TestFind",
+    "TestFlowBuilding",
+    "TestFlowValues",
+    "TestForgetFlow",
     "TestForgottenQueues",
     "TestGiveBack",
     "TestHandedAlone",
@@ -67,10 +77,12 @@ __all__ = [
     "TestRecords",
     "TestRenew",
     "TestRepeating",
+    "TestReplaced",
     "TestReport",
     "TestRescue",
     "TestResume",
     "TestRetire",
+    "TestRetryFlow",
     "TestScheduled",
     "TestSequence",
     "TestServes",

@@ -370,6 +370,7 @@ local function flows()
   local function add(entry, args, at, stop, now)
     each_node(args, at, stop, function(number, node, message)
       if node_of(entry, number) then return end
+      if has(node, HELD) then node[LEFT] = 0 end -- what it waits for is said at the close
       entry.nodes[number] = node
       entry.messages[number] = message
       change(entry, number)
