@@ -209,7 +209,7 @@ class Flows:
             if node.flags & NodeFlag.KEEP:
                 node.value = pack_error(reason, error)
             entry.failed += 1
-            if not node.flags & NodeFlag.CONTINUE:
+            if not node.flags & NodeFlag.CONTINUE and entry.ended is None:  # what is dropped because it was ended is no failure of its
                 entry.stopped += 1
                 self._first_failure(entry, node.number, envelope.id, reason, error, now)
             self._speak(entry, node)

@@ -2,7 +2,8 @@
 -- KEYS  1 root
 -- ARGV  1 id as stored · 2 '1' to have its worker end it, if it runs
 -- Made from root: m:ID n:ID · s:QUEUE z:QUEUE · h:HOLDER · c:WORKER · tombs serial
--- Returns 'WAITING' it will not run · 'RUNNING' it will not run again · 'UNKNOWN' it has ended · 'PLAIN' it has no record.
+-- Returns 'WAITING' it will not run · 'RUNNING' it will not run again · 'UNKNOWN' it has ended · 'PLAIN' it has no record ·
+--         {'SEARCH', queue} it is a member of a flow, in one of that queue's lists.
 -- Cost: O(log n) of its queue's schedule.
 -- @include clock route record ring place flow ending front rank cancelling
 local root, id, now = KEYS[1], ARGV[1], server_now()
@@ -24,6 +25,8 @@ if d then
   return 'WAITING'
 end
 if state ~= records().PENDING and state ~= records().RETRY then return 'UNKNOWN' end
+-- Its flow has to be told what was cancelled, and keeps it.
+if redis.call('HGET', root .. 'm:' .. id, 'i') then return {'SEARCH', queue} end
 cancel_ready(root, now, queue, id)
 records().finish_of(root, now, id, records().REVOKED, 'cancelled', '')
 return 'WAITING'

@@ -21,7 +21,7 @@ local function flows()
   flowing = made
   local MAX_ARRIVALS, RIDE_MAX = 1000, 16384
   -- tags of extras
-  local FLOW, NODE, INPUT, FAILURE = 3, 4, 9, 10
+  local FLOW, NODE, INPUT, FAILURE = 3, 4, 16, 17
   -- NODE: an array with these places, then the followers, first and last of each range.
   local STATE, LEFT, NEVERS, FLAGS, SAID, SAYING, AT, QUEUED, EDGES, EXPIRES, ID, QUEUE, LABEL, REASON, WHERE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,
     12, 13, 14, 15
@@ -139,8 +139,13 @@ local function flows()
     due = math.max(due, after > 0 and now + after or 0)
     redis.call('SADD', root .. 'queues', queue)
     redis.call('SADD', root .. 'recorded', queue) -- a purge has to look at each
-    local number = place(root, now, queue, due, m)
-    if is_tracked(m) then records().begin(root, now, queue, m, tonumber(redis.call('HGET', entry.key, 'l')), due, number) end
+    -- It stands there still, cancelled, and was not met since: it only has to be left alone.
+    local buried = redis.call('ZREM', root .. 'z:' .. queue, id_of(m)) == 1
+    local number = not buried and place(root, now, queue, due, m)
+    if is_tracked(m) then
+      records().begin(root, now, queue, m, tonumber(redis.call('HGET', entry.key, 'l')), due, number)
+      redis.call('HSET', root .. 'm:' .. id_of(m), 'i', '1')
+    end
     return number and whole(due) .. ':' .. whole(number) or ''
   end
 

@@ -1,7 +1,7 @@
 -- Records of tracked messages: the hash m:ID, written in the very step that moves its message. Needs: route.
 -- Fields: s state, one letter · q queue · a attempt · e enqueued · b begun · f finished · l ms that it is kept from its end ·
 -- p progress · r result · x error · y reason · while leased h its holder and g its field there · while scheduled
--- d `due:number` · w once somebody waits for the end.
+-- d `due:number` · i '1' if it is a member of a flow · w once somebody waits for the end.
 -- The stream n:ID has its news for who waits: one entry, at the end, and only if there is a w.
 
 -- Of any bytes: whether they are a message, the caller knows.
