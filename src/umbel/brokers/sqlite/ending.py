@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from ...broker import Removed
-from ...envelope import LOST_DEAD, Envelope
-from ...outcome import Dead, Done, Dropped, Outcome, Released, Retry
+from ...envelope import ALONE, CANCELLED, LOST_DEAD, Envelope
+from ...joins import NodeState
+from ...outcome import Dead, Done, Dropped, Outcome, Released, Replaced, Retry
 from . import records
 from .accept import FAR
 from .counters import is_cancelled, stamped
+from .flows import flows
 from .rows import Row
 from .statements import SQL
 from .store import Store
@@ -22,6 +26,13 @@ def apply(store: Store, row: Row, outcome: Outcome, now: int) -> Removed | None:
             remove(store, row.pos)
             if row.record is not None:
                 records.done(store, row.record, result, now)
+            if row.flow is not None:
+                flows(store).done(row.envelope(), result, now)
+        case Replaced(needs, value, nodes):
+            remove(store, row.pos)
+            if row.record is not None:
+                records.done(store, row.record, None, now)
+            flows(store).replaced(row.envelope(), needs, value, nodes, now)
         case Dead(reason, error):
             return bury(store, row, reason, now, error)
         case Dropped(reason, error):
@@ -69,6 +80,19 @@ def rewrite(store: Store, row: Row, envelope: Envelope) -> Row:
     return row._replace(data=data, handed=0)
 
 
+def revived(envelope: Envelope) -> Envelope:
+    """A dead letter's message as it begins anew."""
+    flags = envelope.flags & ~(ALONE | CANCELLED)
+    return msgspec.structs.replace(envelope, attempt=1, crashes=0, losses=0, parked=0, flags=flags)
+
+
+def mark_cancelled(store: Store, row: Row) -> None:
+    """It is in somebody's hands, and will not run again."""
+    if envelope := row.readable():
+        envelope.flags |= CANCELLED
+        rewrite(store, row, envelope)
+
+
 def put_back(store: Store, row: Row) -> None:
     """In front, where it was."""
     store.connection.execute(SQL["put_back"], (row.pos,))
@@ -83,6 +107,8 @@ def drop(store: Store, row: Row, reason: str, now: int, error: bytes = b"") -> R
     """Take it out for good."""
     remove(store, row.pos)
     records.dropped(store, row.record, reason, error, now)
+    if row.flow is not None and (envelope := row.readable()):
+        flows(store).failed(envelope, NodeState.DROPPED, reason, error, now)
     return row.removed(reason)
 
 
@@ -91,8 +117,10 @@ def bury(store: Store, row: Row, reason: str, now: int, error: bytes = b"") -> R
     removed = row.removed(reason)
     data = row.data if not (row.handed and removed.id) else stamped(row.data, row.envelope())
     remove(store, row.pos)
-    store.connection.execute(SQL["bury"], (row.queue, row.priority, removed.id, now, reason, error, data))
+    store.connection.execute(SQL["bury"], (row.queue, row.priority, removed.id, now, reason, error, data, row.flow))
     records.dead(store, row.record, reason, error, now)
+    if row.flow is not None and (envelope := row.readable()):
+        flows(store).failed(envelope, NodeState.FAILED, reason, error, now)
     return removed
 
 
