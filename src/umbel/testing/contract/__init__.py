@@ -24,6 +24,7 @@ from .arrivals import TestArrivals, TestFailures
 from .claiming import TestExpiry, TestHandedAlone, TestOrder, TestScheduled, TestUnreadable
 from .enqueue import TestEnqueue, TestExplicitIds, TestHostile, TestOpen, TestUnfit, TestWhatTheBrokerLacks
 from .exchange import TestAdmit, TestFence, TestOutcomes, TestSequence, TestVerdicts
+from .graphs import TestFlowMachine
 from .harness import Harness
 from .inspects import TestBrowse, TestCancel, TestDeadLetters, TestFind, TestPause, TestWorkers
 from .joins import TestAwaitFlow, TestFlowBuilding, TestFlowValues, TestReplaced
@@ -56,6 +57,7 @@ __all__ = [
     "TestFence",
     "TestFind",
     "TestFlowBuilding",
+    "TestFlowMachine",
     "TestFlowValues",
     "TestForgetFlow",
     "TestForgottenQueues",

@@ -188,6 +188,19 @@ class TestRetryFlow:
         assert (seen.state, seen.done, seen.failed, seen.finished > 0) == (FlowState.SUCCESS, 3, 0, True)
 
     @needs(Joins)
+    def test_what_a_failure_has_said_is_not_said_again(self, harness: Harness) -> None:
+        """Its follower still waits for another: the retried one must not count for that."""
+        broker = harness.broker()
+        joins = begun(broker, node(3, needs=2), node(2, 3, flags=CONTINUE), node(1, 3, queue="x"))
+        hand = Hand(broker)
+        for failed in (2, 2, 0):
+            assert run(hand, failing(failed)) == [2]
+            assert nodes_of(joins)[3].needs == 1
+            joins.retry_flow("f")
+        hand.done(hand.claim_one("x"))
+        assert run(hand) == [3]
+
+    @needs(Joins)
     def test_two_parents_failed_and_one_is_redriven(self, harness: Harness) -> None:
         broker = harness.broker()
         joins = begun(broker, node(4, needs=1), node(3, 4, needs=2), node(2, 3), node(1, 3))
