@@ -67,6 +67,8 @@ class BrokerSettings(msgspec.Struct, frozen=True):
     dead_letter_ttl: float = 30 * 86_400
     served_ttl: float = 86_400
     """How long a queue in which nothing stands is kept in view after it was last served: a day, since a call may be stored late."""
+    flow_grace: float = 600.0
+    """How long an open flow may be left untouched before its producer counts as lost (``joins``)."""
     reply_timeout: float | None = None
     """The longest that a call may go unanswered before it counts as lost; None for as long as the broker's address says. For
     a broker on a network, and calls that must be repeated in time: a heartbeat on a connection that died unseen."""

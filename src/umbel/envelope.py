@@ -93,6 +93,10 @@ class Extra(IntEnum):
     """Seconds that the record is kept after the end, decimal text."""
     THROTTLE = 9
     """See ``lane.Throttle``."""
+    INPUT = 16
+    """The kept value of a flow's member's only parent, put in by the store (``joins.NodeFlag.RIDE``)."""
+    FAILURE = 17
+    """Of a flow's failure handler: what failed, put in by the store (``joins.pack_failed``)."""
 
 
 class Envelope(msgspec.Struct, gc=False):

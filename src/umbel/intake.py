@@ -13,11 +13,16 @@ from functools import lru_cache
 from .broker import MAX_ENQUEUE, MAX_THEN, Capabilities, Facet, Settle
 from .envelope import TRACKED, Envelope, Extra, pack
 from .errors import NotSupported, WireError
+from .joins import MAX_NODES, place_of
 from .lane import check_extras
+from .outcome import Node, Replaced
 
 QUEUE_MAX = 255
 """Bytes of a queue's name: stores may keep its length in one."""
 PRIORITY_MAX = 9
+NUMBER_END = 2**53
+"""Of nodes: what Lua and JSON count exactly."""
+_NO_MEMBER = (Extra.UNIQUE, Extra.UNIQUE_UNTIL, Extra.DEBOUNCE)
 
 _FACET_OF_EXTRA = {
     Extra.LANE: Facet.LIMITS,
@@ -28,6 +33,7 @@ _FACET_OF_EXTRA = {
     Extra.THROTTLE: Facet.LIMITS,
     Extra.FLOW: Facet.JOINS,
     Extra.NODE: Facet.JOINS,
+    Extra.FAILURE: Facet.JOINS,
 }
 
 
@@ -53,7 +59,18 @@ class Intake:
         """The packed forms of what a settle brings along."""
         if len(settle.then) > MAX_THEN:
             raise ValueError(f"a settle carries {len(settle.then)} envelopes, at most {MAX_THEN} are allowed")
+        if isinstance(settle.outcome, Replaced):
+            self.noded(settle.outcome.nodes)
         return self._packed(settle.then)
+
+    def noded(self, nodes: Sequence[Node]) -> list[bytes | None]:
+        """The packed forms of the messages of nodes, None for a gate. ``ValueError`` also for what cannot be a node."""
+        if len(nodes) > MAX_NODES:
+            raise ValueError(f"{len(nodes)} nodes in one step, at most {MAX_NODES} are allowed: add them in several")
+        for node in nodes:
+            _check_node(node)
+        packed = iter(self._packed([node.envelope for node in nodes if node.envelope is not None]))
+        return [None if node.envelope is None else next(packed) for node in nodes]
 
     def _packed(self, envelopes: Sequence[Envelope]) -> list[bytes]:
         packed: list[bytes] = []
@@ -80,6 +97,20 @@ class Intake:
         for tag in e.extras or ():
             if tag in self._lacked:
                 raise NotSupported(f"the {self._name} broker does not support '{self._lacked[tag]}', which message {e.id!r} needs")
+
+
+def _check_node(node: Node) -> None:
+    envelope = node.envelope
+    numbers = (node.number, *(number for edge in node.followers for number in edge))
+    if not all(0 <= number < NUMBER_END for number in numbers) or any(first > last for first, last in node.followers):
+        raise ValueError(f"node {node.number} with followers {node.followers}: numbers are 0 to 2**53 - 1, ranges (first, last)")
+    if envelope is None:
+        return
+    place = place_of(envelope.extras)
+    if place is None or place[1] != node.number:
+        raise ValueError(f"node {node.number}: its message {envelope.id!r} says it is at {place[1] if place else 'no place'}")
+    if any(tag in (envelope.extras or ()) for tag in _NO_MEMBER) or envelope.explicit:
+        raise ValueError(f"message {envelope.id!r}: a member of a flow may be neither unique nor debounced, nor have an explicit id")
 
 
 @lru_cache(maxsize=1000)  # an app sends to a few queues, all day long

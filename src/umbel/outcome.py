@@ -1,4 +1,4 @@
-"""What became of one run: five values, and nothing else.
+"""What became of one run: six values, and nothing else.
 
 A settle carries one of them. Spans are milliseconds *from the moment of the settle on the store's clock*, so a worker
 whose own clock is wrong moves nothing. ``error`` and ``result`` are bytes that brokers store and never read.
@@ -7,6 +7,8 @@ whose own clock is wrong moves nothing. ``error`` and ``result`` are bytes that 
 from __future__ import annotations
 
 import msgspec
+
+from .envelope import Envelope
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
@@ -48,7 +50,34 @@ class Released(msgspec.Struct, frozen=True, tag="released"):
     parked: bool = False
 
 
-Outcome = Done | Retry | Dead | Dropped | Released
+class Node(msgspec.Struct, frozen=True, gc=False):
+    """A node of a flow as its client says it: see ``joins``."""
+
+    number: int
+    envelope: Envelope | None = None
+    """Its message, with ``joins.pack_place`` among its extras; None for a gate."""
+    needs: int = 0
+    """How many edges lead to it."""
+    followers: tuple[tuple[int, int], ...] = ()
+    """Ranges of numbers, first and last, of those that wait for it."""
+    flags: int = 0
+    """Bits of ``joins.NodeFlag``."""
+    expires_after: int = 0
+    """Ms from the moment it is made ready; 0: as the envelope says."""
+    label: str = ""
+    """How it is shown."""
+
+
+class Replaced(msgspec.Struct, frozen=True, tag="replaced"):
+    """A member of a flow goes on as other nodes of that flow: they are added in this step, as ``add_nodes`` would (also to a closed
+    flow), and the member is a gate from then on that waits for ``needs`` of them and whose kept value is ``value``."""
+
+    needs: int
+    value: bytes
+    nodes: tuple[Node, ...]
+
+
+Outcome = Done | Retry | Dead | Dropped | Released | Replaced
 
 # The words that stand for reasons. They are stored and shown, so one that has been used keeps its meaning.
 

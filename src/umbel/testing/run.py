@@ -8,7 +8,7 @@ import msgspec
 
 from ..errors import UmbelError
 from ..facets import State
-from ..outcome import Dead, Done, Dropped, Outcome, Retry
+from ..outcome import Dead, Done, Dropped, Outcome, Replaced, Retry
 
 
 class SandboxError(UmbelError):
@@ -35,7 +35,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         """As a record would say: ``SUCCESS``, ``RETRY``, ``FAILURE``, ``REVOKED`` (discarded, cancelled), ``EXPIRED``; of one
         that was given back (snoozed, or parked since nobody knows its task) ``SCHEDULED``."""
         match self.outcome:
-            case Done():
+            case Done() | Replaced():
                 return State.SUCCESS
             case Retry():
                 return State.RETRY
@@ -48,9 +48,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reason(self) -> str:
         """One word, where there is one: ``failed``, ``expired``, ``discarded``, ``snoozed``, ``unknown_task`` …"""
-        return "" if isinstance(self.outcome, Done | Retry) else self.outcome.reason
+        return "" if isinstance(self.outcome, Done | Retry | Replaced) else self.outcome.reason
 
     @property
     def due_in(self) -> float | None:
         """Seconds until it runs again; None if it does not."""
-        return None if isinstance(self.outcome, Done | Dead | Dropped) else self.outcome.after / 1000
+        return None if isinstance(self.outcome, Done | Dead | Dropped | Replaced) else self.outcome.after / 1000

@@ -21,7 +21,7 @@ from ..events import (
     TaskSucceeded,
     TaskTimedOut,
 )
-from ..outcome import Dead, Done, Dropped, Outcome, Retry
+from ..outcome import Dead, Done, Dropped, Outcome, Released, Replaced, Retry
 
 log = logging.getLogger("umbel.task")
 
@@ -92,7 +92,7 @@ class Teller:
         elif isinstance(outcome, Dropped):
             if self._events.wanted(TaskDropped):
                 emit(TaskDropped(id=id, task=name, queue=queue, reason=outcome.reason))
-        elif not isinstance(outcome, Done) and self._events.wanted(TaskReleased):
+        elif isinstance(outcome, Released) and self._events.wanted(TaskReleased):
             emit(TaskReleased(id=id, task=name, queue=queue, reason=outcome.reason, after=outcome.after / 1000))
 
 
@@ -102,5 +102,7 @@ def _line(name: str, delivery: Delivery, outcome: Outcome, span: float) -> None:
         log.info("%s[%s] succeeded in %.3f s", name, e.id, span)
     elif isinstance(outcome, Retry):
         log.info("%s[%s] retry in %.1f s, attempt %d failed", name, e.id, outcome.after / 1000, e.attempt)
+    elif isinstance(outcome, Replaced):
+        log.info("%s[%s] goes on as %d others after %.3f s", name, e.id, len(outcome.nodes), span)
     else:
         log.info("%s[%s] %s (%s) after %.3f s", name, e.id, type(outcome).__name__.lower(), outcome.reason, span)

@@ -32,6 +32,7 @@ from ...lane import Debounce
 from ...outcome import Released
 from . import claim, depth, ending
 from .inspect import MemoryInspects
+from .joins import MemoryJoins, tend
 from .limits import MemoryLimits
 from .remember import MemoryRemembers
 from .row import Row
@@ -39,10 +40,10 @@ from .serving import MemoryServes, forget_served
 from .store import Holding, Lease, Store
 from .wait import Waiting
 
-_FACETS = (Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES, Facet.LIMITS)
+_FACETS = (Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES, Facet.LIMITS, Facet.JOINS)
 
 
-class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, MemoryLimits, Waiting, Broker):
+class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, MemoryLimits, MemoryJoins, Waiting, Broker):
     """A store in this process's memory."""
 
     capabilities = Capabilities(name="memory", facets=frozenset(_FACETS), shared=False)
@@ -89,8 +90,7 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, MemoryLimits, 
             envelope = msgspec.structs.replace(envelope, due=now + Debounce.read(bounced).span, after=0)
         if explicit:
             store.remembered[envelope.id] = now + int(self.settings.dedupe_ttl * 1000)
-        store.records.begin(envelope, envelope.due_at(now), now, self.settings.record_ttl)
-        removed = store.put(envelope, now)
+        removed = store.begin(envelope, now, self.settings.record_ttl)
         return Receipted(envelope.id, dropped=removed.reason if removed else "")
 
     # -- consuming
@@ -207,7 +207,9 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, MemoryLimits, 
             done.pruned, done.trimmed = ending.prune(self.store, self.settings, now)
             self.store.lanes.forget_idle(now)
             forget_served(self.store, now - int(self.settings.served_ttl * 1000), now)
-            done.more = bool(self.store.scheduled and self.store.scheduled[0][0] <= now)
+            forgotten, more = tend(self.store, self.settings, now)
+            done.pruned += forgotten
+            done.more = more or bool(self.store.scheduled and self.store.scheduled[0][0] <= now)
             return done
 
     def stats(self) -> list[QueueStats]:
@@ -217,8 +219,8 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, MemoryLimits, 
     def purge(self, queue: str) -> int:
         with self.step() as now:
             rows = [row for row in self.store.waiting() if row.queue == queue]
+            self.store.remove_waiting({id(row) for row in rows})
             for row in rows:
                 if envelope := row.read():
                     self.store.drop(envelope, "purged", now)
-            self.store.remove_waiting({id(row) for row in rows})
             return len(rows)

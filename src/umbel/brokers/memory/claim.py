@@ -84,6 +84,9 @@ def _fit(store: Store, row: Row, now: int, dropped: list[Removed]) -> Envelope |
     if envelope is None:
         dropped.append(store.bury(row, now, "unreadable"))
         return None
+    if store.flows.holds(envelope):
+        dropped.append(store.drop(envelope, "cancelled", now))
+        return None
     if removed := store.expire(row, now):
         dropped.append(removed)
         return None

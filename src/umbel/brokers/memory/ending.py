@@ -8,7 +8,8 @@ import msgspec
 
 from ...broker import Blame, BrokerSettings, Maintained, Removed, Retired
 from ...envelope import ALONE, CANCELLED, LOST_DEAD, Envelope, pack
-from ...outcome import Dead, Done, Dropped, Outcome, Released, Retry
+from ...joins import NodeState
+from ...outcome import Dead, Done, Dropped, Outcome, Released, Replaced, Retry
 from .claim import envelope_of
 from .row import Row
 from .store import Holding, Store
@@ -21,6 +22,10 @@ def apply(store: Store, row: Row, outcome: Outcome, now: int) -> Removed | None:
         case Done(result):
             store.records.done(envelope, result, now)
             store.keys.ended(envelope)
+            store.flows.done(envelope, result, now)
+        case Replaced(needs, value, nodes):
+            store.records.done(envelope, None, now)
+            store.flows.replaced(envelope, needs, value, nodes, now)
         case Dead(reason, error):
             return bury(store, row, envelope, now, reason, error)
         case Dropped(reason, error):
@@ -33,16 +38,17 @@ def apply(store: Store, row: Row, outcome: Outcome, now: int) -> Removed | None:
             rewrite(row, envelope)
             store.records.retry(envelope, error)
             store.schedule(row, now + after)
-        case Released(after, _, parked):
-            since = envelope.parked or now if parked else 0 if after > 0 else envelope.parked
-            if since != envelope.parked:
-                envelope.parked = since
-                rewrite(row, envelope)
-            release(store, row, envelope, after, now)
+        case Released():
+            release(store, row, envelope, outcome, now)
     return None
 
 
-def release(store: Store, row: Row, envelope: Envelope, after: int, now: int) -> None:
+def release(store: Store, row: Row, envelope: Envelope, released: Released, now: int) -> None:
+    after = released.after
+    since = envelope.parked or now if released.parked else 0 if after > 0 else envelope.parked
+    if since != envelope.parked:
+        envelope.parked = since
+        rewrite(row, envelope)
     if after > 0:
         store.records.scheduled(envelope.id)
         store.schedule(row, now + after)
@@ -58,7 +64,15 @@ def rewrite(row: Row, envelope: Envelope) -> None:
 def bury(store: Store, row: Row, envelope: Envelope, now: int, reason: str, error: bytes = b"") -> Removed:
     store.records.dead(envelope, reason, error, now)
     store.keys.ended(envelope)
-    return store.bury(row, now, reason, error)
+    removed = store.bury(row, now, reason, error)
+    store.flows.failed(envelope, NodeState.FAILED, reason, error, now)
+    return removed
+
+
+def mark_cancelled(row: Row) -> None:
+    if envelope := row.read():
+        envelope.flags |= CANCELLED
+        rewrite(row, envelope)
 
 
 def drop_cancelled(store: Store, envelope: Envelope, now: int) -> Removed:
@@ -168,12 +182,15 @@ def prune(store: Store, settings: BrokerSettings, now: int) -> tuple[int, int]:
     for id in [id for id, end in store.remembered.items() if end <= now]:
         del store.remembered[id]
         pruned += 1
-    for letter in [d for d in store.dead.values() if d.died + int(settings.dead_letter_ttl * 1000) <= now]:
+    kept = {d.name for d in store.dead.values() if (envelope := d.row.read()) and store.flows.unfinished(envelope)}
+    for letter in [d for d in store.dead.values() if d.name not in kept and d.died + int(settings.dead_letter_ttl * 1000) <= now]:
         del store.dead[letter.name]
         pruned += 1
     trimmed, size = 0, sum(len(d.row.data) + len(d.error) for d in store.dead.values())
-    while size > settings.dead_letter_bytes:
-        oldest = store.dead.pop(min(store.dead))
+    for name in sorted(store.dead.keys() - kept):
+        if size <= settings.dead_letter_bytes:
+            break
+        oldest = store.dead.pop(name)
         size -= len(oldest.row.data) + len(oldest.error)
         trimmed += 1
     return pruned, trimmed

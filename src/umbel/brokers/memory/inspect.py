@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 
 from ...broker import BrokerSettings, Command
 from ...clock import Clock
-from ...envelope import CANCELLED, Envelope
+from ...envelope import Envelope
 from ...facets import Cancelled, Inspects, Listed, Page, Place, WorkerSeen
-from .ending import drop_cancelled, revive, rewrite
+from .ending import drop_cancelled, mark_cancelled, revive
 from .row import Row
 from .store import DeadLetter, Store
 
@@ -57,17 +57,11 @@ class MemoryInspects(Inspects):
                 return Cancelled.WAITING
             for _, holding, _, row in self.store.leased():
                 if row.id() == id:
-                    self._mark(row)
+                    mark_cancelled(row)
                     if terminate:
                         self.store.workers[holding.worker].commands.append(Command("cancel", id))
                     return Cancelled.RUNNING
             return Cancelled.UNKNOWN
-
-    @staticmethod
-    def _mark(row: Row) -> None:
-        if envelope := row.read():
-            envelope.flags |= CANCELLED
-            rewrite(row, envelope)
 
     def redrive(self, ids: Sequence[str] | None = None, queue: str | None = None) -> int:
         with self.step() as now:
@@ -75,11 +69,14 @@ class MemoryInspects(Inspects):
             for letter in self._letters(ids, queue):
                 if (envelope := letter.row.read()) is None:
                     continue  # what cannot be read would only come back
+                if self.store.flows.holds(envelope):
+                    continue  # its flow was ended: it must not start
                 if not self.store.keys.take_again(envelope):
                     continue  # another message has its key, and does what this one was to do
                 del self.store.dead[letter.name]
                 envelope = revive(envelope)
                 self.store.records.again(envelope, now, self.settings.record_ttl)
+                self.store.flows.again(envelope, now)
                 self.store.behind(Row.of(envelope), now)
                 count += 1
             return count

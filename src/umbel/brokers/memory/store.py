@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from ...arrivals import Flows
 from ...broker import Command, Removed, Verdict
 from ...envelope import SKIPS, Envelope, Extra, Receipt, pack
+from ...joins import NodeState
 from ...lane import Debounce, marks_of
 from .keys import Keys
 from .lanes import Lanes
@@ -85,6 +87,7 @@ class Store:
         self.records = Records()
         self.lanes = Lanes()
         self.keys = Keys()
+        self.flows = Flows(self.follow)
         self._serial = itertools.count(1)
         self._bells: set[int] = set()
 
@@ -118,6 +121,16 @@ class Store:
 
     # -- moves
 
+    def begin(self, envelope: Envelope, now: int, record_ttl: float) -> Removed | None:
+        """New to the queues: its record is begun, and it is put."""
+        self.records.begin(envelope, envelope.due_at(now), now, record_ttl)
+        return self.put(envelope, now)
+
+    def follow(self, envelope: Envelope, now: int, record_ttl: float) -> str:
+        """The same for the message of a flow; answers with the reason if it was dropped."""
+        removed = self.begin(envelope, now, record_ttl)
+        return removed.reason if removed else ""
+
     def put(self, envelope: Envelope, now: int) -> Removed | None:
         """Ready behind what waits, or scheduled, as its times say; or dropped at once, since it skips what is locked."""
         row = Row.of(envelope)
@@ -139,9 +152,10 @@ class Store:
         return None
 
     def drop(self, envelope: Envelope, reason: str, now: int, error: bytes = b"") -> Removed:
-        """The end of one that stands nowhere any more: its record's word, and its keys are free."""
+        """The end of one that stands nowhere any more: its record's word, its keys are free, and its flow is told."""
         self.records.dropped(envelope, reason, error, now)
         self.keys.ended(envelope)
+        self.flows.failed(envelope, NodeState.DROPPED, reason, error, now)
         return Removed(envelope.id, envelope.queue, reason)
 
     def bounce(self, envelope: Envelope, now: int) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 from ...broker import MAX_PROMOTE, Removed
 from ...envelope import Delivery, Receipt
 from ...errors import WireError
+from ...joins import NodeState
 from . import ending, entry, records
 from .counters import is_handed_alone
+from .flows import flows
 from .hand import End, Hand
 from .lanes import Lanes
 from .rows import FAR, Row, read, runs
@@ -76,14 +78,14 @@ class Claim(Hand):
     def _take_each(self, rows: list[Any], number: int, queue: str, taken: list[tuple[int, int]]) -> End:
         """The same, adding to ``taken`` (pos, slot) of each that was."""
         base, holder, seq, now, deliveries = self.base, self.holder.name, self.seq, self.now, self.deliveries
-        for pos, priority, expires, handed, record, data, lane in rows:
-            if expires and expires <= now:
-                self.drop(Row(pos, number, queue, priority, handed, record, data, None, lane), "expired")
-                continue
+        for pos, priority, expires, handed, record, data, lane, flow in rows:
             try:
                 envelope = read(data, queue, handed + 1)
             except WireError:
-                self.drop(Row(pos, number, queue, priority, handed, record, data, None, lane), "unreadable")
+                envelope = None
+            if envelope is None or 0 < expires <= now or (flow is not None and flows(self.store).holds(envelope)):
+                reason = "expired" if 0 < expires <= now else "unreadable" if envelope is None else "cancelled"
+                self.drop(Row(pos, number, queue, priority, handed, record, data, None, lane, None, flow), reason)
                 continue
             alone = is_handed_alone(envelope)
             if alone and self.holds_something():
@@ -163,8 +165,8 @@ def promote(store: Store, number: int, queue: str, now: int, limit: int, dropped
     if not rows:
         return 0, 0
     place: int = execute(SQL["last_pos"]).fetchone()[0]
-    for pos, priority, expires, handed, record, data, lane in rows:
-        row = Row(pos, number, queue, priority, handed, record, data, None, lane)
+    for pos, priority, expires, handed, record, data, lane, flow in rows:
+        row = Row(pos, number, queue, priority, handed, record, data, None, lane, None, flow)
         if expires and expires <= now:
             dropped.append(ending.drop(store, row, "expired", now))
             continue
@@ -173,6 +175,7 @@ def promote(store: Store, number: int, queue: str, now: int, limit: int, dropped
             moves.append((place, pos))
             records.pending(store, record)
         elif removed := entry.promoted(store, row, place, now):
+            ending.tell_flow(store, row, NodeState.DROPPED, removed.reason, b"", now)
             dropped.append(removed)
         else:
             marked += 1

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from ...broker import Removed
-from ...envelope import LOST_DEAD, Envelope
-from ...outcome import Dead, Done, Dropped, Outcome, Released, Retry
+from ...envelope import ALONE, CANCELLED, LOST_DEAD, Envelope
+from ...joins import NodeState
+from ...outcome import Dead, Done, Dropped, Outcome, Released, Replaced, Retry
 from . import entry, limits, records
 from .counters import is_cancelled, stamped
+from .flows import flows
 from .rows import FAR, Row
 from .statements import SQL
 from .store import Store
@@ -17,10 +21,8 @@ from .store import Store
 def apply(store: Store, row: Row, outcome: Outcome, now: int) -> Removed | None:
     """What an outcome says. Answers with a dead letter or a cancelled one."""
     match outcome:
-        case Done(result):
-            remove(store, row, now)
-            if row.record is not None:
-                records.done(store, row.record, result, now)
+        case Done() | Replaced():
+            _done(store, row, outcome, now)
         case Dead(reason, error):
             return bury(store, row, reason, now, error)
         case Dropped(reason, error):
@@ -32,6 +34,16 @@ def apply(store: Store, row: Row, outcome: Outcome, now: int) -> Removed | None:
         case Released():
             _release(store, row, outcome, now)
     return None
+
+
+def _done(store: Store, row: Row, outcome: Done | Replaced, now: int) -> None:
+    remove(store, row, now)
+    if row.record is not None:
+        records.done(store, row.record, outcome.result if isinstance(outcome, Done) else None, now)
+    if isinstance(outcome, Replaced):
+        flows(store).replaced(row.envelope(), outcome.needs, outcome.value, outcome.nodes, now)
+    elif row.flow is not None:
+        flows(store).done(row.envelope(), outcome.result, now)
 
 
 def _retry(store: Store, row: Row, after: int, error: bytes, now: int) -> None:
@@ -70,6 +82,19 @@ def rewrite(store: Store, row: Row, envelope: Envelope) -> Row:
     return row._replace(data=data, handed=0)
 
 
+def revived(envelope: Envelope) -> Envelope:
+    """A dead letter's message as it begins anew."""
+    flags = envelope.flags & ~(ALONE | CANCELLED)
+    return msgspec.structs.replace(envelope, attempt=1, crashes=0, losses=0, parked=0, flags=flags)
+
+
+def mark_cancelled(store: Store, row: Row) -> None:
+    """It is in somebody's hands, and will not run again."""
+    if envelope := row.readable():
+        envelope.flags |= CANCELLED
+        rewrite(store, row, envelope)
+
+
 def put_back(store: Store, row: Row, now: int, *, unbegun: bool) -> None:
     """In front, where it was. ``unbegun``: what it took of its rates comes back."""
     if row.lane is None:
@@ -91,6 +116,7 @@ def drop(store: Store, row: Row, reason: str, now: int, error: bytes = b"") -> R
     """Take it out for good."""
     remove(store, row, now)
     records.dropped(store, row.record, reason, error, now)
+    tell_flow(store, row, NodeState.DROPPED, reason, error, now)
     return row.removed(reason)
 
 
@@ -99,9 +125,16 @@ def bury(store: Store, row: Row, reason: str, now: int, error: bytes = b"") -> R
     removed = row.removed(reason)
     data = row.data if not (row.handed and removed.id) else stamped(row.data, row.envelope())
     remove(store, row, now)
-    store.connection.execute(SQL["bury"], (row.queue, row.priority, removed.id, now, reason, error, data))
+    store.connection.execute(SQL["bury"], (row.queue, row.priority, removed.id, now, reason, error, data, row.flow))
     records.dead(store, row.record, reason, error, now)
+    tell_flow(store, row, NodeState.FAILED, reason, error, now)
     return removed
+
+
+def tell_flow(store: Store, row: Row, state: NodeState, reason: str, error: bytes, now: int) -> None:
+    """It came to another end than ``Done``: the flow that it is a member of, if any, goes on from there."""
+    if row.flow is not None and (envelope := row.readable()):
+        flows(store).failed(envelope, state, reason, error, now)
 
 
 def put_back_all(store: Store, rows: Iterable[Row], now: int, *, unbegun: bool) -> tuple[int, list[Removed]]:

@@ -16,7 +16,7 @@ MARKS = frozenset((Extra.LANE, Extra.UNIQUE, Extra.DEBOUNCE, Extra.THROTTLE))
 READY, SCHEDULED, LANED = 0, 1, -1
 
 
-def arrive(store: Store, settings: BrokerSettings, envelope: Envelope, data: bytes, queue: int, now: int) -> Receipted:
+def arrive(store: Store, settings: BrokerSettings, envelope: Envelope, data: bytes, queue: int, flow: int | None, now: int) -> Receipted:
     """A new marked message, which is no duplicate by its id."""
     owner = keys.duplicate_of(store, envelope, now)
     if owner is not None:
@@ -30,13 +30,15 @@ def arrive(store: Store, settings: BrokerSettings, envelope: Envelope, data: byt
         records.dropped(store, record, "locked", b"", now)
         return Receipted(envelope.id, None, "locked")
     state, lane = (SCHEDULED, 0) if due else place(store, queue, envelope.priority, marks, now)
-    row = (queue, envelope.priority, state, due, min(envelope.expires, FAR), record, data, lane)
+    row = (queue, envelope.priority, state, due, min(envelope.expires, FAR), record, data, lane, flow)
     pos = store.connection.execute(SQL["message_add_marked"], row).lastrowid or 0
     keys.take(store, envelope, pos, now)
     return Receipted(envelope.id)
 
 
-def redriven(store: Store, settings: BrokerSettings, envelope: Envelope, data: bytes, queue: int, priority: int, now: int) -> bool:
+def redriven(
+    store: Store, settings: BrokerSettings, envelope: Envelope, data: bytes, queue: int, priority: int, flow: int | None, now: int
+) -> bool:
     """A dead letter is ready once more, behind what waits, and has its key again; False, and nothing done, where another has that."""
     unique = (envelope.extras or {}).get(Extra.UNIQUE)
     if unique is not None and keys.unique_owner(store, unique) is not None:
@@ -44,10 +46,10 @@ def redriven(store: Store, settings: BrokerSettings, envelope: Envelope, data: b
     record = records.begin(store, settings, envelope, 0, now) if envelope.tracked else None
     row = (queue, priority, READY, 0, min(envelope.expires, FAR), record, data)
     if MARKS.isdisjoint(envelope.extras or ()):
-        store.connection.execute(SQL["message_add"], row)
+        store.connection.execute(SQL["message_add"], (*row, flow))
         return True
     state, lane = place(store, queue, priority, marks_in(envelope), now)
-    pos = store.connection.execute(SQL["message_add_marked"], (*row[:2], state, *row[3:], lane)).lastrowid or 0
+    pos = store.connection.execute(SQL["message_add_marked"], (*row[:2], state, *row[3:], lane, flow)).lastrowid or 0
     if unique is not None:
         keys.take(store, envelope, pos, now)
     return True

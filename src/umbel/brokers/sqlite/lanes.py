@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from ...envelope import Delivery, Envelope, Receipt
 from . import entry, keys, limits, records
 from .counters import is_handed_alone
+from .flows import flows
 from .hand import End, Hand
 from .rows import Row
 from .statements import SQL
@@ -151,14 +152,17 @@ class Lanes:
                 self._hand.drop(row, "expired")
                 continue
             envelope = row.readable()
-            if envelope is not None:
+            if envelope is None:
+                self._hand.drop(row, "unreadable")
+            elif row.flow is not None and flows(self._store).holds(envelope):
+                self._hand.drop(row, "cancelled")
+            else:
                 return _Head(row, envelope, len(rows) > 1)
-            self._hand.drop(row, "unreadable")
         return None
 
     def _row(self, found: Any, lane: _Lane, priority: int) -> Row:
-        pos, _, handed, record, data = found
-        return Row(pos, self._queue, self._name, priority, handed, record, data, None, lane.id)
+        pos, _, handed, record, data, flow = found
+        return Row(pos, self._queue, self._name, priority, handed, record, data, None, lane.id, None, flow)
 
     def _give(self, head: _Head, taken: tuple[int, int]) -> None:
         hand, envelope = self._hand, head.envelope
@@ -189,4 +193,4 @@ def next_heads(store: Store, queue: int, priority: int, now: int) -> list[tuple[
     if not found:
         return []
     heads = store.connection.execute(SQL["lane_heads"], (queue, min(found)[1])).fetchall()
-    return [(expires, data) for _, expires, _, _, data in heads[:1]]
+    return [(expires, data) for _, expires, _, _, data, _ in heads[:1]]

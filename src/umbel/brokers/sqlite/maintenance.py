@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ...broker import MAX_PROMOTE, BrokerSettings, Maintained, QueueStats
 from . import ending, entry, leases, limits, records
 from .claim import promote
+from .joins import tend
 from .rows import Row
 from .serving import forget_served
 from .statements import SQL
@@ -32,6 +33,7 @@ def maintain(store: Store, settings: BrokerSettings, rescue: bool, now: int) -> 
     _prune(store, settings, done, now)
     _trim(store, settings, done)
     done.more |= limits.sweep(store, now, _BOUND)
+    tend(store, settings, done, now)
     forget_served(store, now - int(settings.served_ttl * 1000), now)
     return done
 
@@ -72,13 +74,14 @@ def _trim(store: Store, settings: BrokerSettings, done: Maintained) -> None:
     over = execute(SQL["dead_bytes"]).fetchone()[0] - settings.dead_letter_bytes
     if over <= 0:
         return
-    for pos, size in execute(SQL["dead_oldest"], (_BOUND,)).fetchall():
+    oldest = execute(SQL["dead_oldest"], (_BOUND,)).fetchall()
+    for pos, size in oldest:
         execute(SQL["dead_remove"], (pos,))
         done.trimmed += 1
         over -= size
         if over <= 0:
             return
-    done.more = True
+    done.more |= len(oldest) == _BOUND
 
 
 def purge_some(store: Store, queue: str, now: int) -> int:
@@ -88,12 +91,16 @@ def purge_some(store: Store, queue: str, now: int) -> int:
     if found is None:
         return 0
     rows = execute(SQL["waiting_of"], (found[0], found[0], found[0], _PURGE)).fetchall()
-    for pos, record, lane in rows:
+    members = {pos for pos, _, _, flow in rows if flow is not None}
+    for pos, record, lane, _ in rows:
+        if pos in members:
+            ending.drop(store, Row(*execute(SQL["row"], (pos,)).fetchone()), "purged", now)
+            continue
         records.dropped(store, record, "purged", b"", now)
         if lane is not None:
             execute(SQL["key_free"], (pos,))
-    store.connection.executemany(SQL["remove"], [(pos,) for pos, _, _ in rows])
-    for lane in {lane for _, _, lane in rows if lane}:
+    store.connection.executemany(SQL["remove"], [(pos,) for pos, *_ in rows if pos not in members])
+    for lane in {lane for _, _, lane, _ in rows if lane}:
         entry.forget_lane(store, lane, now)
     return len(rows)
 

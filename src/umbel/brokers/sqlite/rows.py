@@ -30,6 +30,8 @@ class Row(NamedTuple):
     slot: int | None
     lane: int | None = None
     holder: int | None = None
+    flow: int | None = None
+    """The number of the flow that it is a member of."""
 
     def envelope(self) -> Envelope:
         """The envelope with all hand-overs counted. Raises ``WireError`` for bytes that are none."""

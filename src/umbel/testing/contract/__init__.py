@@ -20,13 +20,16 @@ not skipped: those tests then assert that it is refused. pytest shows values in 
 ``pytest.register_assert_rewrite("umbel.testing.contract")`` first.
 """
 
+from .arrivals import TestArrivals, TestFailures
 from .backlog import TestBacklog
 from .claiming import TestExpiry, TestHandedAlone, TestOrder, TestScheduled, TestUnreadable
 from .debounce import TestDebounce, TestThrottle
 from .enqueue import TestEnqueue, TestExplicitIds, TestHostile, TestOpen, TestUnfit, TestWhatTheBrokerLacks
 from .exchange import TestAdmit, TestFence, TestOutcomes, TestSequence, TestVerdicts
+from .graphs import TestFlowMachine
 from .harness import Harness
 from .inspects import TestBrowse, TestCancel, TestDeadLetters, TestFind, TestPause, TestWorkers
+from .joins import TestAwaitFlow, TestFlowBuilding, TestFlowValues, TestReplaced
 from .lanes import TestLanes, TestPlaces
 from .lanes_seen import TestLanesSeen
 from .leases import TestGiveBack, TestLeave, TestNewerFormat, TestRenew, TestRescue, TestResume
@@ -38,6 +41,7 @@ from .remembers import TestAwaitRecord, TestKeeping, TestManyRecords, TestRecord
 from .repeats import TestRepeating
 from .retire import TestRetire
 from .serves import TestForgottenQueues, TestServes
+from .steering import TestCancelFlow, TestForgetFlow, TestRetryFlow
 from .tombstones import TestManyDeadLetters, TestTombstones
 from .tracked import TestTrackedMachine
 from .turns import TestTurns
@@ -47,17 +51,25 @@ from .waiting import TestWait, TestWaitAndPause, TestWaitWithFullHands
 __all__ = [
     "Harness",
     "TestAdmit",
+    "TestArrivals",
+    "TestAwaitFlow",
     "TestAwaitRecord",
     "TestBacklog",
     "TestBrowse",
     "TestCancel",
+    "TestCancelFlow",
     "TestDeadLetters",
     "TestDebounce",
     "TestEnqueue",
     "TestExpiry",
     "TestExplicitIds",
+    "TestFailures",
     "TestFence",
     "TestFind",
+    "TestFlowBuilding",
+    "TestFlowMachine",
+    "TestFlowValues",
+    "TestForgetFlow",
     "TestForgottenQueues",
     "TestGiveBack",
     "TestHandedAlone",
@@ -82,10 +94,12 @@ __all__ = [
     "TestRecords",
     "TestRenew",
     "TestRepeating",
+    "TestReplaced",
     "TestReport",
     "TestRescue",
     "TestResume",
     "TestRetire",
+    "TestRetryFlow",
     "TestRules",
     "TestScheduled",
     "TestSequence",

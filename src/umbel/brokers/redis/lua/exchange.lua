@@ -4,9 +4,10 @@
 --       6 index of the first other settle ·
 --       7 the caller's order of its settles: p plain, o other, f of another holder; '' for all of them plain
 --       8 … queues to claim from, in order · plain settles: fields of deliveries that are done, without a result ·
---       other settles: field, kind, a, b, number of `then` arguments, those (see parts/outcome.lua, parts/accept.lua)
+--       other settles: field, kind, a, b, number of `then` arguments, those (see parts/outcome.lua, parts/accept.lua);
+--       of kind N (it goes on as other nodes; a: needs, b: value) the `then` begin with the number of arguments of nodes, and those
 -- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE a:QUEUE queues ids serial paused tombs z:QUEUE dead died buried
---                 deadsize recorded m:ID n:ID · those of parts/lane.lua, limit.lua, keyed.lua
+--                 deadsize recorded m:ID n:ID · those of parts/lane.lua, limit.lua, keyed.lua, flow.lua
 -- Returns {'FENCED'} not admitted · {'LATE'} lease ended · {'SEQUENCE', last} ·
 --         {'OK', verdicts (w won, s superseded, a absent; in the caller's order), next due in ms or -1, now,
 --          dropped (id, queue, reason …), deliveries (as kept: queue, envelope), their indexes (only when repeated)}
@@ -119,7 +120,7 @@ if plain then
   do return {'OK', said, due and due - now or -1, now, {}, values} end
 end
 
--- @include route record ring limit lane place rank keyed front bury enter accept outcome promote holder
+-- @include route record ring limit lane place rank keyed flow ending front bury enter accept outcome promote holder
 
 local function next_due_of(due)
   return due and math.max(due - now, 0) or -1
@@ -150,7 +151,7 @@ if seq ~= last + 1 then return {'SEQUENCE', last} end
 local at = other_at
 while at <= #ARGV do
   local extra = tonumber(ARGV[at + 4])
-  if extra > 0 then redis.call('SADD', root .. 'queues', ARGV[at + 5]) end
+  if extra > 0 then redis.call('HSET', held, 'v', state[3]) end
   at = at + 5 + extra
 end
 redis.call('HDEL', held, 'd')
@@ -183,9 +184,8 @@ local function settle_plain()
       if value and (recorded or extras > 0) then high, low = string.byte(value, 4 + string.byte(value), 5 + string.byte(value)) end
       if high and (high >= 0x80 or low % 2 == TRACKED) then
         local _, m = queue_and_message(value)
-        if is_tracked(m) then records().finish(root, now, m, records().SUCCESS, '', '') end
         if has_extras(m) then let_out(ARGV[from + i - 1], m, false) end
-        ended(root, m)
+        ended(root, now, m, 'D', '', '')
       end
     end
     redis.call('HDEL', held, unpack(ARGV, from, to))
@@ -204,9 +204,16 @@ local function settle_others()
       verdicts[#verdicts + 1] = 'w'
       local queue, m = queue_and_message(value)
       if has_extras(m) then let_out(field, m, kind == 'F' and b == '2') end
-      local reason = apply_outcome(root, now, queue, m, kind, a, b)
-      if reason then note(dropped, queue, m, reason) end
-      if extra > 0 then accept(root, now, ARGV, at + 5, at + 4 + extra, dedupe_ms, record_ms, dropped) end
+      local nodes = 0
+      if kind == 'N' then
+        nodes = 1 + tonumber(ARGV[at + 5])
+        if is_tracked(m) then records().finish(root, now, m, 'D', '', '') end
+        flows().replaced(root, now, m, tonumber(a), b, ARGV, at + 6, at + 4 + nodes)
+      else
+        local reason = apply_outcome(root, now, queue, m, kind, a, b)
+        if reason then note(dropped, queue, m, reason) end
+      end
+      if extra > nodes then accept(root, now, ARGV, at + 5 + nodes, at + 4 + extra, dedupe_ms, record_ms, dropped) end
     end
     at = at + 5 + extra
   end

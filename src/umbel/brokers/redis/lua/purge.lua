@@ -5,12 +5,10 @@
 --                 keyed.lua
 -- Returns {how many, how many are left}; cancelled ones were gone already and are not counted.
 -- Cost: O(1) for a queue without such messages, the memory is freed in the background; else O(messages looked at).
--- @include clock route record ring limit lane keyed
+-- @include clock route record ring limit lane place keyed flow ending
 local root, queue, budget, now = KEYS[1], ARGV[1], tonumber(ARGV[2]), server_now()
 local schedule, graves = root .. 's:' .. queue, root .. 'z:' .. queue
 local count, bytes = 0, 0
--- As in parts/place.lua.
-local HEAVY, PIECE = 4 * 1024 * 1024, 32
 
 local function size_of(key)
   return redis.call(key == schedule and 'ZCARD' or 'LLEN', key)
@@ -18,8 +16,7 @@ end
 
 local function purged(m)
   if redis.call('ZREM', graves, id_of(m)) == 1 then return end
-  if is_tracked(m) and readable(m) then records().finish(root, now, m, records().REVOKED, 'purged', '') end
-  ended(root, m)
+  ended(root, now, m, 'V', 'purged', '')
   count = count + 1
 end
 

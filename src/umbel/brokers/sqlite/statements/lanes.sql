@@ -16,7 +16,7 @@ UPDATE message SET state = -1, lane = ?, due = 0, holder = NULL, slot = NULL WHE
 
 -- name: lane_heads
 -- The next two of a lane. Parameters: queue, lane. Cost: two rows, whatever waits behind.
-SELECT pos, expires, handed, record, data FROM message WHERE state = -1 AND queue = ? AND lane = ? ORDER BY pos LIMIT 2;
+SELECT pos, expires, handed, record, data, flow FROM message WHERE state = -1 AND queue = ? AND lane = ? ORDER BY pos LIMIT 2;
 
 -- name: lane_lease
 -- Hand one out. Parameters: holder, slot, pos. Cost: one row, out of one index and into another.

@@ -1,4 +1,4 @@
--- How exchange.lua takes messages out of lists and lanes: a piece of it, with its names. Needs: record, lane, bury, keyed, holder.
+-- How exchange.lua takes messages out of lists and lanes: a piece of it, with its names. Needs: record, lane, keyed, flow, ending, bury, holder.
 
 local function hand_out(prefix, m, special)
   if special >= EXTRA then
@@ -14,6 +14,7 @@ local function hand_out(prefix, m, special)
     records().started(root, now, m, holder, field)
     recorded = '1'
   end
+  if special >= EXTRA then flows().moved(root, m, '@' .. field .. ' ' .. holder) end
   return field
 end
 
@@ -24,11 +25,14 @@ local function refusal(queue, m)
     bury(root, now, queue, m, 'unreadable', '')
     return 'unreadable'
   end
-  -- Whoever cancelled it has written its record.
+  -- Whoever cancelled it has told its record and its flow.
   if graves and redis.call('ZREM', graves, id_of(m)) == 1 then return 'cancelled' end
+  if flags >= EXTRA and flows().refuses(root, m) then
+    ended(root, now, m, 'V', 'cancelled', '')
+    return 'cancelled'
+  end
   if expires > 0 and expires <= now then
-    if is_tracked(m) then records().finish(root, now, m, records().EXPIRED, 'expired', '') end
-    ended(root, m)
+    ended(root, now, m, 'X', 'expired', '')
     return 'expired'
   end
   return nil, bit.band(flags, SPECIAL)

@@ -109,8 +109,3 @@ local function keyed(root)
 
   return made
 end
-
--- It is gone, for good or as a dead letter: it stands for nobody any more.
-local function ended(root, m)
-  if has_extras(m) then keyed(root).ended(m) end
-end
