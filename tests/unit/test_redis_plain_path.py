@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from tests.redis_lanes import unsound
 from tests.servers import REDIS_SERVER, RedisServer
 from umbel.broker import Broker, BrokerSettings, Settle
 from umbel.brokers import make_broker
@@ -238,6 +239,7 @@ def test_both_ways_of_an_exchange_do_the_same(redis_server: RedisServer, steps: 
             with without_plain_path():
                 assert slow.do(step) == mine, step
             assert slow.left() == quick.left(), step
+        assert unsound(quick.line, quick.keys) == []
     finally:
         quick.close()
         slow.close()
