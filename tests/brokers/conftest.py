@@ -23,6 +23,9 @@ MakeHarness = Callable[..., Harness]
 NEWER = b"\x63"
 """First byte of a message of a format to come."""
 _names = itertools.count(1)
+LANES = {b"l:", b"i:", b"x:", b"y:", b"g:", b"u:", b"e:", b"b:"}
+LIMITS = {b"rates", b"laned", b"waits", b"changed", b"uniques", b"debounced", b"throttled", b"throttles"}
+"""Redis' keys of lanes, limits and keys, but for its rules."""
 
 
 def maker(url: str, clock: Clock, app: str = "umbel") -> Callable[[BrokerSettings], Broker]:
@@ -65,7 +68,12 @@ def sqlite(request: pytest.FixtureRequest, live: bool) -> Harness:
             row = "UPDATE message SET data = CAST(? || substr(data, 2) AS BLOB) WHERE holder = (SELECT id FROM holder WHERE name = ?)"
             connection.execute(row, (NEWER, holder))
 
-    return Harness(maker(f"sqlite:///{path}", clock or SYSTEM), plant, age, clock=clock)
+    def remains() -> list[str]:
+        with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
+            tables = ("lane", "lane_group", "lane_limit", "lane_hold", "message_key", "throttle_key")
+            return [f"{table}: {row}" for table in tables for row in connection.execute(f"SELECT * FROM {table}")]
+
+    return Harness(maker(f"sqlite:///{path}", clock or SYSTEM), plant, age, clock=clock, remains=remains)
 
 
 def redis(request: pytest.FixtureRequest, live: bool) -> Harness:
@@ -94,7 +102,12 @@ def redis(request: pytest.FixtureRequest, live: bool) -> Harness:
         with closing(Redis.from_url(server.url)) as client:
             client.flushdb()
 
-    return Harness(maker(server.url, SYSTEM, app), plant, age, close=flush)
+    def remains() -> list[str]:
+        with closing(Redis.from_url(server.url)) as client:
+            names = [key.removeprefix(keys.root) for key in client.scan_iter(count=1000)]
+        return [repr(name) for name in names if name[:2] in LANES or name in LIMITS]
+
+    return Harness(maker(server.url, SYSTEM, app), plant, age, close=flush, remains=remains)
 
 
 BROKERS = {"memory": memory, "sqlite": sqlite, "redis": redis}

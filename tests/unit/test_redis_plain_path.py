@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from hashlib import sha1
@@ -14,14 +15,16 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from tests.redis_lanes import unsound
 from tests.servers import REDIS_SERVER, RedisServer
 from umbel.broker import Broker, BrokerSettings, Settle
 from umbel.brokers import make_broker
 from umbel.brokers.redis import scripts
 from umbel.brokers.redis.connection import Address, Line
 from umbel.brokers.redis.keys import Keys
-from umbel.envelope import ALONE, EXPLICIT, LOST_DEAD, TRACKED, Delivery, Envelope
+from umbel.envelope import ALONE, EXPLICIT, LOST_DEAD, SKIPS, TRACKED, Delivery, Envelope
 from umbel.facets import Inspects, require
+from umbel.lane import Mark, Rule
 from umbel.outcome import Dead, Done, Outcome, Released, Retry
 
 if REDIS_SERVER is None and os.environ.get("CI") != "true":
@@ -42,9 +45,25 @@ KINDS: dict[str, dict[str, Any]] = {
     "once": {"flags": LOST_DEAD},
     "explicit": {"flags": EXPLICIT},
     "extra": {"extras": {99: b"of a newer release"}},
+    "locked": {"extras": {1: Mark("lock:a", "lock", Rule(concurrency=1)).pack()}},
+    "shared": {"extras": {1: Mark("lock:b", "lock", Rule(concurrency=1)).pack(), 2: Mark("task:t", "task:t", Rule(concurrency=2)).pack()}},
+    "rated": {"extras": {1: Mark("task:r", "task:r", Rule(2, 3_600_000, 2)).pack()}},
+    "skips": {"extras": {1: Mark("lock:a", "lock", Rule(concurrency=1)).pack()}, "flags": SKIPS},
+    "unique": {"extras": {5: b"key"}},
+    "until start": {"extras": {5: b"key", 6: b"start"}},
+    "debounced": {"extras": {7: b"60000,600000\0key"}},
+    "throttled": {"extras": {9: b"600000\0key"}},
 }
 OUTCOMES: list[Outcome] = [Done(), Done(), Done(b"1"), Retry(0, b"no"), Dead("failed", b"no"), Released(0, "unbegun")]
 FOREIGN = [b"", b"\x01\x29\x40\x00", b"\x01\x29\x40\x00" + b"\0" * 37 + b"\x11" + b"x" * 30, b"\x02" + b"x" * 80]
+
+
+TIMED: dict[bytes, Callable[[bytes], Any]] = {
+    b"laned": lambda value: struct.unpack(">d", value[:8])[0] > 0,
+    b"debounced": len,
+    b"throttled": len,
+}
+"""Hashes whose values hold times, and what is compared of them."""
 
 
 class Slow(scripts.Script):
@@ -146,6 +165,9 @@ class Life:
             elif kind == b"hash" and not name.startswith(b"m:") and name != b"dead":
                 flat = self.line.call("HGETALL", key)
                 found[name] = dict(zip(flat[::2], flat[1::2], strict=True))
+        for name, shown in TIMED.items():
+            if name in found:
+                found[name] = {key: shown(value) for key, value in found[name].items()}
         return found
 
 
@@ -203,6 +225,12 @@ def take(limit: int, settled: int = 0) -> tuple[Any, ...]:
 @example([put(1, priority=0), put(2, priority=9), put(3), take(2), take(2)])
 @example([put(1), ("plant", FOREIGN[2], "q"), put(3), take(5)])
 @example([put(1), put(2), put(3), take(1), ("pause", "q"), take(2, 1), ("resume", "q"), ("cancel", 3), take(5)])
+@example(
+    [put(1, "rated"), put(2, "rated"), put(3, "rated"), take(5), put(4), put(5), take(5), take(5, 1), take(5, 1), ("wake", "q"), take(5, 2)]
+)
+@example([put(1, "locked"), put(2, "locked"), put(3), take(5), put(4), take(1, 2), put(5), put(6), take(5, 1), take(5, 1)])
+@example([put(1, "locked"), take(5), put(2), take(5), take(0, 1), take(0, 1), put(3), take(5)])
+@example([put(1, "unique"), put(2, "unique"), put(3), take(5), put(4, "unique"), take(5, 1), put(5, "unique"), take(5, 1)])
 def test_both_ways_of_an_exchange_do_the_same(redis_server: RedisServer, steps: list[tuple[Any, ...]]) -> None:
     quick, slow = Life(redis_server, "one"), Life(redis_server, "other")
     try:
@@ -211,6 +239,7 @@ def test_both_ways_of_an_exchange_do_the_same(redis_server: RedisServer, steps: 
             with without_plain_path():
                 assert slow.do(step) == mine, step
             assert slow.left() == quick.left(), step
+        assert unsound(quick.line, quick.keys) == []
     finally:
         quick.close()
         slow.close()

@@ -34,6 +34,7 @@ from .connection import Address, Line
 from .durability import dangers, insist
 from .inspection import RedisInspects
 from .keys import Keys
+from .limiting import RedisLimits
 from .remember import RedisRemembers
 from .runs import Argument, SettleArguments, field, outcome_arguments, runs
 from .serving import RedisServes
@@ -45,10 +46,10 @@ _PURGED_AT_ONCE = 1000
 _ALWAYS = 1 << 52  # ms; what Lua's numbers hold exactly
 
 
-class RedisBroker(RedisInspects, RedisRemembers, RedisServes, Broker):
+class RedisBroker(RedisInspects, RedisRemembers, RedisServes, RedisLimits, Broker):
     """A store on one Redis primary. Two connections: one for everything, one that waits."""
 
-    capabilities = Capabilities(name="redis", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES)))
+    capabilities = Capabilities(name="redis", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES, Facet.LIMITS)))
 
     def __init__(self, url: str, settings: BrokerSettings, clock: Clock) -> None:
         self._keys = Keys(settings.app)
@@ -114,10 +115,10 @@ class RedisBroker(RedisInspects, RedisRemembers, RedisServes, Broker):
             queue = queue_bytes(envelopes[0].queue)
             line.run(scripts.PUT, 3, keys.ready(queue, envelopes[0].priority), keys.token(queue), keys.queues, queue, *arguments[4:])
             return answers
-        duplicates = line.run(scripts.ENQUEUE, 2, keys.root, keys.queues, self._dedupe_ms, self._record_ms, *arguments)
-        for position in duplicates:
-            id = envelopes[position - 1].id
-            answers[position - 1] = Receipted(id, id)
+        refused = line.run(scripts.ENQUEUE, 2, keys.root, keys.queues, self._dedupe_ms, self._record_ms, *arguments)
+        for i in range(0, len(refused), 3):
+            position, what, owner = refused[i : i + 3]
+            answers[position - 1] = replies.receipted(envelopes[position - 1].id, what, owner)
         return answers
 
     # -- consuming

@@ -24,18 +24,23 @@ class Browsing:
         self._limit = limit
 
     def ready(self, cursor: str | None) -> Page:
-        """A cursor: priority, place in its list, queue."""
-        priority, passed, begin = 9, 0, b""
+        """A cursor: list, place in it or in each of its lanes, lane, queue: see ``lua/browse_ready.lua``."""
+        place, passed, turn, begin = 0, 0, 0, b""
         if cursor is not None:
-            first, second, name = cursor.split(".")
-            priority, passed, begin = int(first), int(second) + 1, bytes.fromhex(name)
+            *numbers, name = cursor.split(".")
+            place, passed, turn = map(int, numbers)
+            begin = bytes.fromhex(name)
+            passed += place % 2 == 0  # of a list the next one; of lanes the same of the next lane
         queues = [queue for queue in self._queues if queue >= begin]
         if queues and queues[0] != begin:
-            priority, passed = 9, 0
-        rows = self._line.run(scripts.BROWSE_READY, 1, self._keys.root, self._limit + 1, priority, passed, *queues)
+            place, passed, turn = 0, 0, 0
+        rows = self._line.run(scripts.BROWSE_READY, 1, self._keys.root, self._limit + 1, place, passed, turn, *queues)
         shown, more = rows[: self._limit], len(rows) > self._limit
-        messages = [Listed(replies.shown(row[3], replies.text(queues[row[0]])), Place.READY) for row in shown]
-        return Page(messages, f"{shown[-1][1]}.{shown[-1][2]}.{queues[shown[-1][0]].hex()}" if more and shown else None)
+        messages = [Listed(replies.shown(row[4], replies.text(queues[row[0]])), Place.READY) for row in shown]
+        if not (more and shown):
+            return Page(messages, None)
+        at, *numbers, _ = shown[-1]
+        return Page(messages, ".".join([*map(str, numbers), queues[at].hex()]))
 
     def scheduled(self, cursor: str | None) -> Page:
         """A cursor: due time, number."""

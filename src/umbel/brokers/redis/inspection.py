@@ -20,6 +20,8 @@ _BATCH = 50
 """Dead letters named in one step: the largest possible ones hold the server for a tenth of a second or so."""
 _LOOK = 1000
 """Messages looked at in one step of a search."""
+_FIRST_LANE, _LANES = 11, 500
+"""What ``search.lua`` calls the first of the lanes that it is given; and lanes looked at in one step."""
 _ROUNDS = 2
 """A message may move from where the search has yet to look to where it has been, so a search that finds nothing is made again."""
 
@@ -98,9 +100,17 @@ class RedisInspects(Inspects):
         return next((d.envelope for d in held if stored_id(d.envelope.id) == id), None)
 
     def _in_queue(self, id: bytes, queue: bytes, cancel: bool) -> Listed | None:
-        at, seen = 0, 0
+        found = self._in_lists(id, queue, cancel, 0, ())
+        lanes: list[bytes] = [] if found else self._open_line().call("ZRANGE", self._keys.lanes(queue), 0, -1)
+        for i in range(0, len(lanes), _LANES):
+            if found := self._in_lists(id, queue, cancel, _FIRST_LANE, lanes[i : i + _LANES]):
+                break
+        return found
+
+    def _in_lists(self, id: bytes, queue: bytes, cancel: bool, at: int, lanes: Sequence[bytes]) -> Listed | None:
+        seen = 0
         while True:
-            answer = self._open_line().run(scripts.SEARCH, 1, self._keys.root, id, int(cancel), queue, at, seen, _LOOK)
+            answer = self._open_line().run(scripts.SEARCH, 1, self._keys.root, id, int(cancel), queue, at, seen, _LOOK, *lanes)
             match answer:
                 case [b"found", place, due, message]:
                     shown = replies.shown(message, replies.text(queue))

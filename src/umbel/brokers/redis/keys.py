@@ -33,9 +33,27 @@ key (after the root)  type    what
 ``recorded``          set     queues that ever had a tracked message
 ``served``            zset    queues that a worker said it serves, by the time when one last did
 ``v:QUEUE``           set     workers that said so
+``rules``             hash    rule to the numbers that were declared
+``overrides``         hash    rule to what an operator said instead
+``changed``           set     rules changed just now, whose lanes are yet to be looked at again
+``rates``             zset    limits by their theoretical arrival time
+``e:LIMIT``           set     receipts that hold it
+``x:LIMIT``           zset    lanes that stand on it, groups that wait for it
+``b:RULE``            zset    limits that follow a rule of many, in whose lanes somebody waited
+``l:n:QUEUE:SPOT``    list    messages of a lane, see ``lua/parts/lane.lua``; n is the length of QUEUE
+``i:QUEUE``           zset    the queue's lanes
+``y:n:QUEUE:GROUP``   zset    a group's lanes that may be served
+``g:QUEUE``           zset    groups that may be served
+``u:QUEUE``           zset    lanes and groups that wait for a token, by its time
+``laned``             hash    queue to when its lanes are to be looked at
+``waits``             hash    queue to how many messages wait in its lanes
+``uniques``           hash    unique key to the id of the message that has it
+``debounced``         hash    key to the message that waits for calls to stop, see ``lua/parts/keyed.lua``
+``throttled``         hash    key to the end of its window and the id of the message in it
+``throttles``         zset    these keys by that end
 ====================  ======  ==============================================================================
 
-Room is kept for what is not here yet: lanes (``l:``), groups (``g:``), flows (``f:``), ticks (``ticks``).
+Room is kept for what is not here yet: flows (``f:``), ticks (``ticks``).
 """
 
 from __future__ import annotations
@@ -64,6 +82,9 @@ class Keys:
 
     def ready(self, queue: bytes, priority: int) -> bytes:
         return b"%br:%d:%b" % (self.root, priority, queue)
+
+    def lanes(self, queue: bytes) -> bytes:
+        return self.root + b"i:" + queue
 
     def token(self, queue: bytes) -> bytes:
         return self.root + b"t:" + queue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ...broker import Command, Removed, Verdict
+from ...broker import Command, Receipted, Removed, Verdict
 from ...envelope import Delivery, Envelope, Receipt, id_text, unpack
 from ...errors import WireError
 from ...facets import Listed, Place, State
@@ -36,6 +36,13 @@ def message_id(stored: bytes) -> str:
 def removed(flat: Sequence[bytes]) -> list[Removed]:
     """id, queue, reason, and again."""
     return [Removed(message_id(flat[i]), text(flat[i + 1]), text(flat[i + 2])) for i in range(0, len(flat), 3)]
+
+
+def receipted(id: str, what: bytes, owner: bytes) -> Receipted:
+    """Of one that was not stored: a duplicate of ``owner`` (empty: of itself), or dropped for the reason ``what``."""
+    if what != b"duplicate":
+        return Receipted(id, dropped=text(what))
+    return Receipted(id, message_id(owner) if owner else id)
 
 
 def commands(flat: Sequence[bytes]) -> list[Command]:

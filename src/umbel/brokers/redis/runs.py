@@ -22,7 +22,7 @@ def runs(envelopes: Sequence[Envelope], packed: Sequence[bytes]) -> list[Argumen
     run: tuple[str, int, str] | None = None
     begun = 0
     for e, form in zip(envelopes, packed, strict=True):
-        kind = "m" if e.flags & TRACKED else "x" if e.flags & EXPLICIT else "s" if e.due > 0 or e.after > 0 else "r"
+        kind = "m" if e.extras or e.flags & TRACKED else "x" if e.flags & EXPLICIT else "s" if e.due > 0 or e.after > 0 else "r"
         if run != (e.queue, e.priority, kind):
             _end_run(arguments, begun, run)
             run = (e.queue, e.priority, kind)
@@ -77,8 +77,8 @@ def outcome_arguments(outcome: Outcome) -> tuple[Argument, Argument, Argument]:
             return "B", reason, error
         case Retry(after, error):
             return "R", max(after, 0), error
-        case Released(after, _, parked):
-            return "F", max(after, 0), int(parked)
+        case Released(after, reason, parked):
+            return "F", max(after, 0), 1 if parked else 2 if reason == "unbegun" else 0
 
 
 class SettleArguments:

@@ -1,10 +1,10 @@
 -- Cancel a tracked message, whose record says where it is.
 -- KEYS  1 root
 -- ARGV  1 id as stored · 2 '1' to have its worker end it, if it runs
--- Made from root: m:ID n:ID · s:QUEUE z:QUEUE · h:HOLDER · c:WORKER · tombs serial
+-- Made from root: m:ID n:ID · s:QUEUE z:QUEUE · h:HOLDER · c:WORKER · tombs serial · uniques debounced
 -- Returns 'WAITING' it will not run · 'RUNNING' it will not run again · 'UNKNOWN' it has ended · 'PLAIN' it has no record.
 -- Cost: O(log n) of its queue's schedule.
--- @include clock route record ring place front rank cancelling
+-- @include clock route record ring limit lane place keyed front rank cancelling
 local root, id, now = KEYS[1], ARGV[1], server_now()
 redis.call('HDEL', root .. 'm:' .. id, '') -- the first write, and one that is never refused for lack of room
 local state, queue, holder, field, d = unpack(redis.call('HMGET', root .. 'm:' .. id, 's', 'q', 'h', 'g', 'd'))
@@ -25,5 +25,6 @@ if d then
 end
 if state ~= records().PENDING and state ~= records().RETRY then return 'UNKNOWN' end
 cancel_ready(root, now, queue, id)
+keyed(root).ended_by_record(id)
 records().finish_of(root, now, id, records().REVOKED, 'cancelled', '')
 return 'WAITING'

@@ -6,7 +6,7 @@
 --       8 … queues to claim from, in order · plain settles: fields of deliveries that are done, without a result ·
 --       other settles: field, kind, a, b, number of `then` arguments, those (see parts/outcome.lua, parts/accept.lua)
 -- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE a:QUEUE queues ids serial paused tombs z:QUEUE dead died buried
---                 deadsize recorded m:ID n:ID
+--                 deadsize recorded m:ID n:ID · those of parts/lane.lua, limit.lua, keyed.lua
 -- Returns {'FENCED'} not admitted · {'LATE'} lease ended · {'SEQUENCE', last} ·
 --         {'OK', verdicts (w won, s superseded, a absent; in the caller's order), next due in ms or -1, now,
 --          dropped (id, queue, reason …), deliveries (as kept: queue, envelope), their indexes (only when repeated)}
@@ -21,14 +21,14 @@ local now = server_now()
 local MAX_STEP = 1000
 local SOON = 5000
 
-local state = redis.call('HMGET', held, 'w', 's', 'v', 'd', 'm')
+local state = redis.call('HMGET', held, 'w', 's', 'v', 'd', 'm', 'l')
 if not state[1] then return {'FENCED'} end
 local lease = redis.call('ZSCORE', KEYS[2], state[1])
 if not lease then return {'FENCED'} end
 if tonumber(lease) <= now then return {'LATE'} end
 
 local last = tonumber(state[2])
-local hold, values, said, due = {}, {}, nil, nil
+local hold, values, said, due, watch = {}, {}, nil, nil, nil
 local receipts = ARGV[1] .. ':'
 
 -- The plain path: what nearly every exchange is, without a function, since each one that a script makes costs every call of it a
@@ -41,12 +41,31 @@ if plain then
   redis.call('HDEL', held, 'd') -- the first write: see below
   if other_at > plain_at then
     local there = redis.call('HMGET', held, unpack(ARGV, plain_at, other_at - 1))
-    for i = 1, #there do plain = plain and there[i] end
+    for i = 1, #there do
+      local value = there[i]
+      plain = plain and value and not (state[6] and string.byte(value, 4 + string.byte(value)) >= 0x80)
+    end
     if plain then redis.call('HDEL', held, unpack(ARGV, plain_at, other_at - 1)) end
   end
   if plain then said = string.rep('w', other_at - plain_at) end
 end
-plain = plain and redis.call('EXISTS', root .. 'tombs', root .. 'paused') == 0
+local marks = plain and redis.call('EXISTS', root .. 'tombs', root .. 'paused', root .. 'laned')
+plain = marks == 0 or (marks == 1 and redis.call('EXISTS', root .. 'laned') == 1)
+if plain and marks > 0 and plain_at > FIRST_QUEUE then
+  local looks = redis.call('HMGET', root .. 'laned', unpack(ARGV, FIRST_QUEUE, plain_at - 1))
+  for i = 1, #looks do
+    if looks[i] then
+      local at, written = struct.unpack('>dd', looks[i])
+      -- a clock that went back makes void what was foreseen
+      if at <= now or written > now then plain = false end
+      if not due or at < due then due = at end
+      if at <= now + SOON then
+        watch = watch or {}
+        watch[ARGV[FIRST_QUEUE + i - 1]] = true
+      end
+    end
+  end
+end
 if plain then
   for i = FIRST_QUEUE, plain_at - 1 do
     local first = redis.call('ZRANGE', root .. 's:' .. ARGV[i], 0, 0, 'WITHSCORES')[2]
@@ -84,7 +103,7 @@ while plain and queue_at < plain_at do
     end
     at = at + 1
   end
-  if plain and lists > 0 and redis.call('EXISTS', unpack(keys)) > 0 then
+  if plain and (watch and watch[queue] and #values > 0 or lists > 0 and redis.call('EXISTS', unpack(keys)) > 0) then
     if redis.call('EXISTS', token) == 0 then redis.call('RPUSH', token, '1') end
   elseif plain and looked then
     redis.call('DEL', token, root .. 'a:' .. queue)
@@ -100,7 +119,7 @@ if plain then
   do return {'OK', said, due and due - now or -1, now, {}, values} end
 end
 
--- @include route record ring place front bury accept outcome promote holder
+-- @include route record ring limit lane place rank keyed front bury enter accept outcome promote holder
 
 local function next_due_of(due)
   return due and math.max(due - now, 0) or -1
@@ -111,6 +130,8 @@ local function repeated()
   for i = FIRST_QUEUE, plain_at - 1 do
     local first = redis.call('ZRANGE', root .. 's:' .. ARGV[i], 0, 0, 'WITHSCORES')
     if first[2] and (not due or tonumber(first[2]) < due) then due = tonumber(first[2]) end
+    local at = lanes(root).looked(ARGV[i])
+    if at and at > 0 and (not due or at < due) then due = at end
   end
   for _, one in ipairs(deliveries_of(held)) do
     if one[1] == seq then
@@ -135,11 +156,19 @@ end
 redis.call('HDEL', held, 'd')
 
 local dropped, verdicts = {}, {}
+local holder = string.sub(held, #root + 3)
 -- Has this holder ever been handed a tracked message? Nobody else's settles are looked into.
 local recorded = state[5]
+-- Of how many in its hands is more to be looked into than that?
+local extras = tonumber(state[6] or 0)
 
 local function missing(field)
   return redis.call('ZSCORE', taken, field) and 's' or 'a'
+end
+
+local function let_out(field, m, unbegun)
+  extras = extras - 1
+  let_go(root, holder, field, m, unbegun)
 end
 
 local function settle_plain()
@@ -149,9 +178,14 @@ local function settle_plain()
     for i = 1, #there do
       local value = there[i]
       verdicts[#verdicts + 1] = value and 'w' or missing(ARGV[from + i - 1])
-      if value and recorded then
+      -- its flags, behind the length of its queue's name, the name, and two bytes
+      local high, low = 0, 0
+      if value and (recorded or extras > 0) then high, low = string.byte(value, 4 + string.byte(value), 5 + string.byte(value)) end
+      if high and (high >= 0x80 or low % 2 == TRACKED) then
         local _, m = queue_and_message(value)
         if is_tracked(m) then records().finish(root, now, m, records().SUCCESS, '', '') end
+        if has_extras(m) then let_out(ARGV[from + i - 1], m, false) end
+        ended(root, m)
       end
     end
     redis.call('HDEL', held, unpack(ARGV, from, to))
@@ -169,9 +203,10 @@ local function settle_others()
       redis.call('HDEL', held, field)
       verdicts[#verdicts + 1] = 'w'
       local queue, m = queue_and_message(value)
+      if has_extras(m) then let_out(field, m, kind == 'F' and b == '2') end
       local reason = apply_outcome(root, now, queue, m, kind, a, b)
       if reason then note(dropped, queue, m, reason) end
-      if extra > 0 then accept(root, now, ARGV, at + 5, at + 4 + extra, dedupe_ms, record_ms) end
+      if extra > 0 then accept(root, now, ARGV, at + 5, at + 4 + extra, dedupe_ms, record_ms, dropped) end
     end
     at = at + 5 + extra
   end
@@ -200,129 +235,43 @@ end
 local drops, over = 0, false
 -- Is what stands next to be handed out alone, and this holder has something in hand?
 local barred = false
-local holder, tombs, graves = string.sub(held, #root + 3), false, nil
+local tombs, graves = false, nil
 
-local function hand_out(prefix, m, special)
-  local count, value = #values, prefix .. m
-  local field = receipts .. count
-  hold[2 * count + 1] = field
-  hold[2 * count + 2] = value
-  values[count + 1] = value
-  if special ~= 0 and is_tracked(m) then
-    records().started(root, now, m, holder, field)
-    recorded = '1'
-  end
-end
-
--- Why it is not to be handed out at all, or nil and those of its flags that make handing it out special.
-local function refusal(queue, m)
-  local flags, expires = readable(m)
-  if not flags then
-    bury(root, now, queue, m, 'unreadable', '')
-    return 'unreadable'
-  end
-  -- Whoever cancelled it has written its record.
-  if graves and redis.call('ZREM', graves, id_of(m)) == 1 then return 'cancelled' end
-  if expires > 0 and expires <= now then
-    if is_tracked(m) then records().finish(root, now, m, records().EXPIRED, 'expired', '') end
-    return 'expired'
-  end
-  return nil, bit.band(flags, SPECIAL)
-end
-
-local function holds_nothing()
-  return #values == 0 and redis.call('HLEN', held) <= (state[5] and 4 or 3)
-end
-
--- Take from one list, which begins with `head`; true if the queue's claim ends here.
-local function claim_list(key, head, queue, prefix)
-  while #values < limit do
-    -- Popping one is enough where one is all that can be given.
-    local flags = readable(head)
-    local want = flags and bit.band(flags, HANDED_ALONE) ~= 0 and 1 or math.min(limit - #values, MAX_STEP)
-    local batch = redis.call('LPOP', key, want)
-    for i, m in ipairs(batch) do
-      local reason, special = refusal(queue, m)
-      if reason then
-        note(dropped, queue, m, reason)
-        drops = drops + 1
-      elseif special <= TRACKED then
-        hand_out(prefix, m, special)
-      else
-        local given = holds_nothing()
-        if given then hand_out(prefix, m, special) end
-        local rest = {}
-        for j = #batch, i + (given and 1 or 0), -1 do rest[#rest + 1] = batch[j] end
-        if #rest > 0 then redis.call('LPUSH', key, unpack(rest)) end
-        over, barred = given, not given
-        return true
-      end
-    end
-    if drops >= MAX_STEP then
-      over = true
-      return true
-    end
-    head = #batch == want and redis.call('LINDEX', key, 0)
-    if not head then return false end
-  end
-  return true
-end
-
-local function keys_of(queue)
-  local keys = {}
-  for priority = 9, 0, -1 do keys[#keys + 1] = ready_key(root, queue, priority) end
-  return keys
-end
-
-local function claim_queue(queue)
-  local keys, prefix = keys_of(queue), string.char(#queue) .. queue
-  local stopped = false
-  barred = false
-  graves = tombs and redis.call('SISMEMBER', root .. 'tombs', queue) == 1 and root .. 'z:' .. queue or nil
-  -- Nearly all stand in one list, or nothing stands in any.
-  local lists = redis.call('EXISTS', unpack(keys))
-  for _, key in ipairs(keys) do
-    if lists == 0 or stopped then break end
-    local head = redis.call('LINDEX', key, 0)
-    if head then
-      lists = lists - 1
-      stopped = claim_list(key, head, queue, prefix)
-    end
-  end
-  if graves and redis.call('EXISTS', graves) == 0 then redis.call('SREM', root .. 'tombs', queue) end
-  -- Whoever leaves something behind wakes the next one; whoever leaves nothing takes the token with him.
-  if stopped and redis.call('EXISTS', unpack(keys)) > 0 then
-    ring(root, queue, barred and 'a:' or nil)
-  elseif not stopped then
-    redis.call('DEL', root .. 't:' .. queue, root .. 'a:' .. queue)
-  end
-end
+-- Which of the queues have lanes that may be served, or that wait for a time?
+local looks = {}
+-- @include claiming
 
 local function claim()
   local budget, due, soon = MAX_STEP, nil, nil
   local before = #dropped
+
+  local function comes(queue, at)
+    if not due or at < due then due = at end
+    if at - now <= SOON then
+      soon = soon or {}
+      soon[#soon + 1] = queue
+    end
+  end
+
   for i = FIRST_QUEUE, plain_at - 1 do
     local moved, _, next = promote(root, now, ARGV[i], budget, dropped)
     budget = budget - moved
-    if next then
-      if not due or next < due then due = next end
-      if next - now <= SOON then
-        soon = soon or {}
-        soon[#soon + 1] = ARGV[i]
-      end
-    end
+    if next then comes(ARGV[i], next) end
   end
   drops = (#dropped - before) / 3
   tombs = redis.call('EXISTS', root .. 'tombs') == 1
-  local paused = redis.call('EXISTS', root .. 'paused') == 1
+  local paused, laned = redis.call('EXISTS', root .. 'paused') == 1, redis.call('EXISTS', root .. 'laned') == 1
   for i = FIRST_QUEUE, plain_at - 1 do
     local queue = ARGV[i]
     if not (paused and redis.call('SISMEMBER', root .. 'paused', queue) == 1) then
+      looks[queue] = laned and lanes(root).ripen(queue, MAX_STEP)
       if #values < limit and not over then
         claim_queue(queue)
-      elseif redis.call('EXISTS', unpack(keys_of(queue))) > 0 then
+      elseif redis.call('EXISTS', unpack(keys_of(queue))) > 0 or looks[queue] and lanes(root).first(queue) then
         ring(root, queue)
       end
+      local at = looks[queue] and lanes(root).note(queue)
+      if at and at > 0 then comes(queue, at) end
     end
   end
   -- A holder that is busy now cannot wait for what is due next: another idle one shall, of each queue, since not all serve all.
@@ -340,6 +289,7 @@ end
 due = claim()
 redis.call('HSET', held, 's', ARGV[1], 'v', said)
 if recorded and not state[5] then redis.call('HSET', held, 'm', recorded) end
+if extras > 0 then redis.call('HSET', held, 'l', extras) elseif state[6] then redis.call('HDEL', held, 'l') end
 if #dropped > 0 then redis.call('HSET', held, 'd', cmsgpack.pack(dropped)) end
 for i = 1, #hold, CHUNK do
   redis.call('HSET', held, unpack(hold, i, math.min(i + CHUNK - 1, #hold)))

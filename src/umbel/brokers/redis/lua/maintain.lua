@@ -3,35 +3,65 @@
 -- ARGV  1 until when to rescue (ms; 0 not to) · 2 most bytes of dead letters · 3 most age of a dead letter, ms ·
 --       4 for how long a queue is kept in view after it was served, ms
 -- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE · w:WORKER lost:WORKER c:WORKER · h:HOLDER k:HOLDER · serial dead buried deadsize ·
---                 m:ID n:ID · tombs z:QUEUE · served (zset) v:QUEUE (set) · paused recorded (sets)
+--                 m:ID n:ID · tombs z:QUEUE · served (zset) v:QUEUE (set) · paused recorded (sets) · those of parts/lane.lua, limit.lua,
+--                 keyed.lua
 -- Returns {promoted, {id, queue, reason … dropped}, {worker, messages given back …}, {id, queue, reason … buried},
 --          pruned, trimmed, 1 if a bound was reached}
--- Cost: O(queues) and at most about 1,000 messages of each kind, or a few megabytes of them.
--- @include clock route record ring place front bury promote holder
+-- Cost: O(queues) and at most about 1,000 messages of each kind, or a few megabytes of them, and 100 lanes of each queue.
+-- @include clock route record ring limit lane reconsider place keyed front bury promote holder
 local root, now = KEYS[1], server_now()
 local MAX_STEP, DAY, HOUR = 1000, 86400000, 3600000
-local TOMB_MS = 30 * DAY
+local TOMB_MS, LANES = 30 * DAY, 100
 local promoted, pruned, trimmed, more = 0, 0, 0, 0
 local dropped, rescued, buried = {}, {}, {}
+
+local function has_expired(m)
+  if not readable(m) then return false end
+  local expires = struct.unpack('>I8', m, 26)
+  return expires > 0 and expires <= now
+end
+
+local function gone(queue, m)
+  if redis.call('ZREM', root .. 'z:' .. queue, id_of(m)) == 1 then
+    note(dropped, queue, m, 'cancelled')
+  else
+    drop(root, now, dropped, queue, m, 'expired')
+  end
+end
 
 -- Only what stands at the head of a list is looked at: whoever claims meets the others.
 local function drop_expired(queue, budget)
   for priority = 0, 9 do
     local key = ready_key(root, queue, priority)
     local m = redis.call('LINDEX', key, 0)
-    while m and budget > 0 and readable(m) do
-      local expires = struct.unpack('>I8', m, 26)
-      if expires == 0 or expires > now then break end
+    while m and budget > 0 and has_expired(m) do
       redis.call('LPOP', key)
-      if redis.call('ZREM', root .. 'z:' .. queue, id_of(m)) == 1 then
-        note(dropped, queue, m, 'cancelled')
-      else
-        drop(root, now, dropped, queue, m, 'expired')
-      end
+      gone(queue, m)
       budget = budget - 1
       m = redis.call('LINDEX', key, 0)
     end
   end
+  return budget
+end
+
+-- What waits in lanes: tokens that are there by now, and what expired at the head of some of them, other ones each time. A limit whose
+-- holder is nobody's any more is freed, though nothing is known that would leave one.
+local function tend_lanes(queue, budget)
+  local count = redis.call('ZCARD', root .. 'i:' .. queue)
+  if count == 0 then return budget end
+  lanes(root).ripen(queue, MAX_STEP)
+  local pages = math.ceil(count / LANES)
+  for _, spot in ipairs(lanes(root).spots(queue, math.floor(now / 1000) % pages * LANES, LANES)) do
+    local m, at = lanes(root).head(queue, spot)
+    while m and budget > 0 and has_expired(m) do
+      lanes(root).pop(at)
+      gone(queue, m)
+      budget = budget - 1
+      m, at = lanes(root).head(queue, spot)
+    end
+    if m and at.lane then lanes(root).heal(at.lane) end
+  end
+  lanes(root).note(queue)
   return budget
 end
 
@@ -41,7 +71,7 @@ local function promote_all()
     local moved, count, due = promote(root, now, queue, budget, dropped)
     budget, promoted = budget - moved, promoted + count
     if count > 0 then ring(root, queue) end
-    drops = drop_expired(queue, drops)
+    drops = tend_lanes(queue, drop_expired(queue, drops))
     if due and due <= now or drops <= 0 then more = 1 end
   end
 end
@@ -60,7 +90,7 @@ local function lost(queue, m)
 end
 
 local function rescue_holder(holder, worker)
-  local back, charged = split_cancelled(root, now, deliveries_of(root .. 'h:' .. holder), dropped), {}
+  local back, charged = split_cancelled(root, now, deliveries_of(root .. 'h:' .. holder), dropped, holder, false), {}
   forget_holder(root, now, holder, worker)
   redis.call('SADD', root .. 'lost:' .. worker, holder)
   redis.call('PEXPIRE', root .. 'lost:' .. worker, DAY)
@@ -101,6 +131,17 @@ local function prune(key, time)
   return #old
 end
 
+-- Windows of throttled keys that are over, and rates that say no more than nothing would.
+local function prune_limits()
+  local keys = redis.call('ZRANGEBYSCORE', root .. 'throttles', '-inf', now, 'LIMIT', 0, MAX_STEP)
+  if #keys > 0 then
+    redis.call('ZREM', root .. 'throttles', unpack(keys))
+    redis.call('HDEL', root .. 'throttled', unpack(keys))
+  end
+  if #keys == MAX_STEP then more = 1 end
+  redis.call('ZREMRANGEBYSCORE', root .. 'rates', '-inf', now - limits(root).CATCH_UP)
+end
+
 local function prune_dead()
   local old = redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', now - tonumber(ARGV[3]), 'LIMIT', 0, MAX_STEP)
   local bytes = 0
@@ -129,7 +170,7 @@ end
 -- Tombstones are of messages that stand ready: where none does, none is needed.
 local function prune_tombs()
   for _, queue in ipairs(redis.call('SMEMBERS', root .. 'tombs')) do
-    local graves, waits = root .. 'z:' .. queue, 0
+    local graves, waits = root .. 'z:' .. queue, redis.call('EXISTS', root .. 'i:' .. queue)
     for priority = 0, 9 do waits = waits + redis.call('EXISTS', ready_key(root, queue, priority)) end
     if waits > 0 then
       pruned = pruned + redis.call('ZREMRANGEBYSCORE', graves, '-inf', now - TOMB_MS)
@@ -163,7 +204,7 @@ local function is_served(queue)
 end
 
 local function holds_any(queue)
-  local keys = {root .. 's:' .. queue}
+  local keys = {root .. 's:' .. queue, root .. 'i:' .. queue}
   for priority = 0, 9 do keys[#keys + 1] = ready_key(root, queue, priority) end
   return redis.call('EXISTS', unpack(keys)) > 0 or tonumber(redis.call('HGET', root .. 'buried', queue) or 0) > 0
     or redis.call('SISMEMBER', root .. 'paused', queue) == 1
@@ -199,9 +240,11 @@ end
 -- The first write is one that is never refused for lack of room, and no later one of the script is then.
 redis.call('ZREMRANGEBYSCORE', KEYS[7], '-inf', now - DAY)
 pruned = prune(KEYS[5], now)
+prune_limits()
 prune_dead()
 promote_all()
 prune_tombs()
+if reconsider(root, MAX_STEP) == 1 then more = 1 end
 forget_served()
 if now <= tonumber(ARGV[1]) then rescue() end
 return {promoted, dropped, rescued, buried, pruned, trimmed, more}

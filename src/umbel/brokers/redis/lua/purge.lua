@@ -1,10 +1,11 @@
--- Remove what is ready or scheduled in a queue: all of it, or, where tracked messages have ever been, some of it.
+-- Remove what is ready or scheduled in a queue: all of it, or, where messages with records, keys or lanes are or have been, some of it.
 -- KEYS  1 root
 -- ARGV  1 queue · 2 most messages to look at
--- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE a:QUEUE z:QUEUE · recorded tombs (sets) · m:ID n:ID
+-- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE a:QUEUE z:QUEUE · recorded tombs (sets) · m:ID n:ID · those of parts/lane.lua,
+--                 keyed.lua
 -- Returns {how many, how many are left}; cancelled ones were gone already and are not counted.
--- Cost: O(1) for a queue without tracked messages, the memory is freed in the background; else O(messages looked at).
--- @include clock route record
+-- Cost: O(1) for a queue without such messages, the memory is freed in the background; else O(messages looked at).
+-- @include clock route record ring limit lane keyed
 local root, queue, budget, now = KEYS[1], ARGV[1], tonumber(ARGV[2]), server_now()
 local schedule, graves = root .. 's:' .. queue, root .. 'z:' .. queue
 local count, bytes = 0, 0
@@ -18,6 +19,7 @@ end
 local function purged(m)
   if redis.call('ZREM', graves, id_of(m)) == 1 then return end
   if is_tracked(m) and readable(m) then records().finish(root, now, m, records().REVOKED, 'purged', '') end
+  ended(root, m)
   count = count + 1
 end
 
@@ -41,10 +43,32 @@ end
 
 local keys, left = {schedule}, 0
 for priority = 0, 9 do keys[#keys + 1] = root .. 'r:' .. priority .. ':' .. queue end
-if redis.call('SISMEMBER', root .. 'recorded', queue) == 1 then
+
+local function empty_lanes()
+  while budget > 0 and bytes < HEAVY do
+    local spot = lanes(root).spots(queue, 0, 1)[1]
+    if not spot then return end
+    local key = lanes(root).list_of(queue, spot)
+    local some = redis.call('LPOP', key, math.min(budget, PIECE)) or {}
+    for _, m in ipairs(some) do
+      bytes = bytes + #m
+      purged(m)
+    end
+    budget = budget - math.max(#some, 1)
+    lanes(root).drained(queue, spot, #some, some[1])
+  end
+end
+
+local laned = redis.call('EXISTS', root .. 'i:' .. queue) == 1
+if laned or redis.call('SISMEMBER', root .. 'recorded', queue) == 1 then
   for _, key in ipairs(keys) do
     empty_some(key)
     left = left + size_of(key)
+  end
+  if laned then
+    empty_lanes()
+    lanes(root).note(queue)
+    left = left + tonumber(redis.call('HGET', root .. 'waits', queue) or 0)
   end
 else
   for _, key in ipairs(keys) do count = count + size_of(key) end

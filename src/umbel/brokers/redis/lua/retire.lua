@@ -3,10 +3,10 @@
 -- ARGV  1 holder · 2 error to keep with a crash's dead letter · 3 '' if nobody can tell what it had begun
 --       then for each delivery to blame: its field · kind of its outcome, or '' for a crash · a · b (see parts/outcome.lua)
 -- Made from root: k:HOLDER (zset) · w:WORKER (set) · gone (zset) · r:PRIORITY:QUEUE s:QUEUE t:QUEUE serial dead died
---                 buried deadsize · m:ID n:ID
+--                 buried deadsize · m:ID n:ID · those of parts/lane.lua, limit.lua, keyed.lua
 -- Returns {how many went back, {id, queue, reason of each blamed one that died …}, {id, queue, reason … removed}}
 -- Cost: O(n log n) of what it held.
--- @include clock route record ring place front bury outcome holder
+-- @include clock route record ring limit lane place keyed front bury outcome holder
 local root, held, now = KEYS[1], KEYS[2], server_now()
 local back, blamed, removed, returned = {}, {}, {}, 0
 local blame, suspects = {}, 0
@@ -66,13 +66,14 @@ forget_holder(root, now, ARGV[1], worker)
 for _, one in ipairs(found) do
   local queue, m = queue_and_message(one[4])
   local at = blame[one[3]]
+  if at then let_go(root, ARGV[1], one[3], m, ARGV[at + 1] == 'F' and ARGV[at + 3] == '2') end
   if at and ARGV[at + 1] ~= '' then
     settled(queue, m, at)
   elseif at then
     m = crashed(queue, m)
     if m then go_back({queue, m}) end
   else
-    for _, other in ipairs(split_cancelled(root, now, {one}, removed)) do innocent(other) end
+    for _, other in ipairs(split_cancelled(root, now, {one}, removed, ARGV[1], ARGV[3] ~= '')) do innocent(other) end
   end
 end
 place_in_front(root, back)

@@ -1,11 +1,12 @@
 -- Look for a message that has no record among those that wait in a queue, some of them at a time; cancel it if asked to.
 -- KEYS  1 root
--- ARGV  1 id as stored · 2 '1' to cancel it · 3 queue · 4 list to look at: 0-9 ready ones of that priority, 10 scheduled ones ·
---       5 how many of that list, from its end, were looked at already · 6 most to look at now
--- Made from root: r:PRIORITY:QUEUE s:QUEUE z:QUEUE tombs m:ID n:ID
+-- ARGV  1 id as stored · 2 '1' to cancel it · 3 queue · 4 list to look at: 0-9 ready ones of that priority, 10 scheduled ones, from 11
+--       on the lanes that are named · 5 how many of that list, from its end, were looked at already · 6 most to look at now ·
+--       7 … lanes (see parts/lane.lua)
+-- Made from root: r:PRIORITY:QUEUE s:QUEUE z:QUEUE tombs m:ID n:ID · l:n:QUEUE:SPOT uniques debounced
 -- Returns {'found', 'ready' or 'scheduled', due or '', envelope} · {'more', list, how many} · {} it is not there.
 -- Cost: O(messages looked at), a few megabytes of them at most. From the end, since what leaves a list leaves it in front: nothing is passed by unseen.
--- @include clock route record ring place front cancelling
+-- @include clock route record ring limit lane place keyed front cancelling
 local root, id, cancel, queue = KEYS[1], ARGV[1], ARGV[2] == '1', ARGV[3]
 local list, seen, budget = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local graves = root .. 'z:' .. queue
@@ -38,7 +39,7 @@ local function ready(m)
     cancel_ready(root, server_now(), queue, id)
     cancelled_record(root, server_now(), m)
   end
-  return {'found', 'ready', '', m}
+  return {'found', 'ready', '', has_extras(m) and keyed(root).shown(m) or m}
 end
 
 local function scheduled(member)
@@ -50,14 +51,17 @@ local function scheduled(member)
   return {'found', 'scheduled', due, m}
 end
 
-while list <= SCHEDULE do
+while list <= SCHEDULE + #ARGV - 6 do
   local m
   if list < SCHEDULE then
     m = looked(ready_key(root, queue, list), 'LRANGE', 0)
     if m then return ready(m) end
-  else
+  elseif list == SCHEDULE then
     m = looked(root .. 's:' .. queue, 'ZRANGE', SERIAL)
     if m then return scheduled(m) end
+  else
+    m = looked(lanes(root).list_of(queue, ARGV[list - SCHEDULE + 6]), 'LRANGE', 0)
+    if m then return ready(m) end
   end
   if budget <= 0 then return {'more', list, seen} end
   list, seen = list + 1, 0

@@ -1,6 +1,6 @@
 -- Which queues are served, or were.
 -- KEYS  1 root · 2 workers (zset) · 3 served (zset) · 4 paused (set)
--- Made from root: v:QUEUE (set of workers) · r:PRIORITY:QUEUE s:QUEUE
+-- Made from root: v:QUEUE (set of workers) · r:PRIORITY:QUEUE s:QUEUE i:QUEUE
 -- Returns {queue, 1 if a live worker serves it, 1 if none does and anything waits in it, 1 if it is paused} …
 -- Cost: O(queues that are or were served); for one that nobody serves any more, O(its last workers). Writes nothing.
 -- @include clock
@@ -15,7 +15,7 @@ local function alive(queue)
 end
 
 local function waits(queue)
-  local keys = {root .. 's:' .. queue}
+  local keys = {root .. 's:' .. queue, root .. 'i:' .. queue}
   for priority = 0, 9 do keys[#keys + 1] = root .. 'r:' .. priority .. ':' .. queue end
   return redis.call('EXISTS', unpack(keys)) > 0 and 1 or 0
 end

@@ -1,4 +1,4 @@
--- Cancelling, by where the message stands. Needs: route, record, place, front.
+-- Cancelling, by where the message stands. Needs: route, record, keyed, place, front.
 
 -- It stands ready, where removing it would mean reading the whole list: whoever claims next leaves it out, and counts it.
 local function cancel_ready(root, now, queue, id)
@@ -19,7 +19,8 @@ local function cancel_held(root, holder, field, value, id, terminate)
   end
 end
 
--- Its record says so at once. Only for one that was waiting.
+-- Its record says so at once, and its key is free. Only for one that was waiting.
 local function cancelled_record(root, now, m)
   if is_tracked(m) then records().finish(root, now, m, records().REVOKED, 'cancelled', '') end
+  ended(root, m)
 end

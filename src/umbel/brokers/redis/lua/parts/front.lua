@@ -1,4 +1,4 @@
--- What comes out of a holder's hands: back in front of its list, or gone. Needs: ring, route, record, place.
+-- What comes out of a holder's hands: back in front of its list or lane, or gone. Needs: ring, route, record, place, keyed.
 
 -- In front of what waits; `list` holds {queue, message} in the order in which they shall be claimed, all of them
 -- out of somebody's hands.
@@ -7,14 +7,16 @@ local function place_in_front(root, list)
   for i = #list, 1, -1 do
     local queue, m = list[i][1], list[i][2]
     if is_tracked(m) then records().pending(root, m) end
-    local key = ready_key(root, queue, priority_of(m))
-    local group = groups[key]
-    if not group then
-      group = {}
-      groups[key] = group
-      order[#order + 1] = {key, queue}
+    if not (has_extras(m) and into_lane(root, queue, m, true)) then
+      local key = ready_key(root, queue, priority_of(m))
+      local group = groups[key]
+      if not group then
+        group = {}
+        groups[key] = group
+        order[#order + 1] = {key, queue}
+      end
+      group[#group + 1] = m
     end
-    group[#group + 1] = m
   end
   for _, at in ipairs(order) do
     local group = groups[at[1]]
@@ -45,5 +47,6 @@ end
 -- It is gone, and its record says why.
 local function drop(root, now, list, queue, m, reason)
   if is_tracked(m) then records().finish(root, now, m, reason == 'expired' and records().EXPIRED or records().REVOKED, reason, '') end
+  ended(root, m)
   note(list, queue, m, reason)
 end

@@ -1,15 +1,17 @@
 -- Apply an outcome to a message that has left its holder's hands. Needs: route, record, place, front, bury.
 -- kind, a, b:  D done · V done (result) · X dropped (reason, error) · B dead (reason, error) · R retry (after ms, error) ·
---              F released (after ms, '1' if parked)
+--              F released (after ms, '1' if parked, '2' if it was not begun)
 -- Answers with the reason if the message went another way than the outcome says.
 local function apply_outcome(root, now, queue, m, kind, a, b)
   local recorded = is_tracked(m)
   if kind == 'D' or kind == 'V' then
     if recorded then records().finish(root, now, m, records().SUCCESS, '', '', kind == 'V' and a or nil) end
+    ended(root, m)
     return nil
   end
   if kind == 'X' then
     if recorded then records().finish(root, now, m, a == 'expired' and records().EXPIRED or records().REVOKED, a, b) end
+    ended(root, m)
     return nil
   end
   if kind == 'B' then
@@ -18,6 +20,7 @@ local function apply_outcome(root, now, queue, m, kind, a, b)
   end
   if bit.band(struct.unpack('>H', m, 3), CANCELLED) ~= 0 then
     if recorded then records().finish(root, now, m, records().REVOKED, 'cancelled', '') end
+    ended(root, m)
     return 'cancelled'
   end
   local due = now + tonumber(a)

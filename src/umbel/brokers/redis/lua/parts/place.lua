@@ -1,4 +1,4 @@
--- Where a message that comes in stands: behind in a ready list, or in its queue's schedule. Needs: ring, route.
+-- Where a message that comes in stands: behind in a ready list or in its lane, or in its queue's schedule. Needs: ring, route, lane.
 
 -- `unpack` fails near 8,000 values, and a long one holds the server's memory twice.
 local CHUNK = 1000
@@ -22,11 +22,22 @@ local function schedule(root, queue, due, m)
   return number
 end
 
--- Behind what waits, now or at `due`; answers with its number in the schedule, or nil.
+-- Into its lane, if it has one: true, or false for one without. One that comes anew and does not wait for others: the reason why
+-- it is not there, where somebody has, or waits for, what it would wait for.
+local function into_lane(root, queue, m, front)
+  local lane = lanes(root).of(m)
+  if not lane then return false end
+  if not front and is_new(m) and lanes(root).locked(lane) then return 'locked' end
+  lanes(root).push(queue, m, lane, front)
+  return true
+end
+
+-- Behind what waits, now or at `due`; answers with its number in the schedule, or nil and why it does not stand there after all.
 local function place(root, now, queue, due, m)
-  if due > now then
-    return schedule(root, queue, due, m)
-  else
+  if due > now then return schedule(root, queue, due, m) end
+  local laned = has_extras(m) and into_lane(root, queue, m, false)
+  if laned == 'locked' then return nil, laned end
+  if not laned then
     redis.call('RPUSH', ready_key(root, queue, priority_of(m)), m)
     ring(root, queue)
   end

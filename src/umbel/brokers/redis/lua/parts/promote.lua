@@ -1,6 +1,7 @@
--- Move what is due in a queue's schedule behind what is ready there. Needs: route, record, place, front.
+-- Move what is due in a queue's schedule behind what is ready there. Needs: route, record, lane, place, front.
 -- At most `budget` messages, or a few megabytes; answers with how much of the budget is spent (all of it by those megabytes), how
--- many became ready, and the time of the next one (nil: none). Those that expired while they waited are noted in `dropped` instead.
+-- many became ready, and the time of the next one (nil: none). Those that expired while they waited, or found their lock taken, are
+-- noted in `dropped` instead.
 local function promote(root, now, queue, budget, dropped)
   local key = root .. 's:' .. queue
   local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
@@ -22,14 +23,21 @@ local function promote(root, now, queue, budget, dropped)
         drop(root, now, dropped, queue, m, 'expired')
       else
         if flags and bit.band(flags, TRACKED) ~= 0 then records().pending(root, m) end
-        local priority = priority_of(m)
-        local group = groups[priority]
-        if not group then
-          group = {}
-          groups[priority] = group
+        local laned = flags and flags >= EXTRA and into_lane(root, queue, m, false)
+        if laned == 'locked' then
+          drop(root, now, dropped, queue, m, laned)
+        else
+          count = count + 1
+          if not laned then
+            local priority = priority_of(m)
+            local group = groups[priority]
+            if not group then
+              group = {}
+              groups[priority] = group
+            end
+            group[#group + 1] = m
+          end
         end
-        group[#group + 1] = m
-        count = count + 1
       end
     end
   end

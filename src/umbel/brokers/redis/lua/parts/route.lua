@@ -1,10 +1,10 @@
 -- The route of a packed envelope (umbel/envelope.py), read and changed at fixed offsets and never parsed any further.
 -- Lua counts from 1: what stands at offset n of that table is byte n + 1 here.
 local HEAD = 41
-local LOST_DEAD, ALONE, CANCELLED, RAW_ID, EXTRA, TRACKED = 0x0004, 0x0008, 0x0010, 0x4000, 0x8000, 0x0001
+local LOST_DEAD, ALONE, CANCELLED, SKIPS, RAW_ID, EXTRA, TRACKED = 0x0004, 0x0008, 0x0010, 0x0020, 0x4000, 0x8000, 0x0001
 local HANDED_ALONE = LOST_DEAD + ALONE
--- Those that make a hand-over more than a move: none of them is set on the plain path. TRACKED is the lowest bit.
-local SPECIAL = HANDED_ALONE + TRACKED
+-- Those that make a hand-over more than a move: none of them is set on the plain path. EXTRA is the highest bit.
+local SPECIAL = HANDED_ALONE + TRACKED + EXTRA
 
 -- Is it UTF-8 as Python's strict decoder has it: no overlong form, no surrogate, nothing above U+10FFFF?
 local function is_text(s)
@@ -108,4 +108,15 @@ end
 local function never_parked(m)
   if struct.unpack('>I8', m, 34) == 0 then return m end
   return string.sub(m, 1, 33) .. string.rep('\0', 8) .. string.sub(m, 42)
+end
+
+-- Of any bytes, as below: does it say of limits, keys or flows?
+local function has_extras(m)
+  return (string.byte(m, 3) or 0) >= 0x80
+end
+
+-- Does it wait for nobody, and comes for the first time?
+local function is_new(m)
+  local flags, attempt, delivery = struct.unpack('>HxxxxxI4I4', m, 3)
+  return bit.band(flags, SKIPS) ~= 0 and attempt == 1 and delivery == 0
 end

@@ -1,0 +1,38 @@
+-- How some lanes of a queue stand.
+-- KEYS  1 root
+-- ARGV  1 queue · 2 … lanes (see parts/lane.lua)
+-- Made from root: paused (set) · l:n:QUEUE:SPOT i:QUEUE e:LIMIT · rules overrides (hashes) rates (zset)
+-- Returns {lane, its mark, its group's mark or '', waiting, since (ms), what it waits for: nothing, rate, concurrency, group_rate,
+--         group_concurrency, paused, deliveries that stand on that limit, until (ms, -1 for none), numbers declared, override or ''} …
+-- Cost: O(lanes named). Writes nothing.
+-- @include route ring limit lane
+local root, queue, answer = KEYS[1], ARGV[1], {}
+local paused = redis.call('SISMEMBER', root .. 'paused', queue) == 1
+
+local function waits_for(lane)
+  local room, at = limits(root).room(lane)
+  if not room then return lane, '', at end
+  if lane.over then
+    room, at = limits(root).room(lane.over)
+    if not room then return lane.over, 'group_', at end
+  end
+  return lane, nil, nil
+end
+
+for i = 2, #ARGV do
+  local m, at = lanes(root).head(queue, ARGV[i])
+  local lane = at.lane
+  if lane then
+    local on, kind, due = waits_for(lane)
+    local what = 'nothing'
+    if kind then what = kind .. (limits(root).is_full(on) and 'concurrency' or 'rate') end
+    if paused then what, on, due = 'paused', lane, nil end
+    local extras = limits(root).extras_of(m)
+    answer[#answer + 1] = {
+      ARGV[i], extras[1], extras[2] or '', redis.call('LLEN', lanes(root).list_of(queue, ARGV[i])), lanes(root).since(queue, ARGV[i]),
+      what, redis.call('SCARD', root .. 'e:' .. on.limit), due and math.ceil(due) or -1,
+      redis.call('HGET', root .. 'rules', on.rule) or on.declared, redis.call('HGET', root .. 'overrides', on.rule) or '',
+    }
+  end
+end
+return answer
