@@ -288,6 +288,7 @@ def swells_later(n, size):
 @app.task(name="rated", rate_limit="40/s", track=True)
 def rated(n):
     put_mark(n)
+    return current_task.request.delivery
 
 
 @app.task(name="locked", lock="{key}")

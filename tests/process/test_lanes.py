@@ -38,9 +38,11 @@ class Store:
         self.broker.close()
 
     def handed_out(self, ids):
-        """When the store handed each of these out for the last time, in order of time, by its own clock."""
+        """When the store handed each of these out for the last time, in order of time, by its own clock; and how many it had handed out
+        before and got back."""
         remembers = require(self.broker, Remembers)
-        return sorted(record.started for id in ids if (record := remembers.record(id)) is not None)
+        found = [record for id in ids if (record := remembers.record(id)) is not None]
+        return sorted(record.started for record in found), sum(json.loads(record.result) - 1 for record in found)
 
     def waiting(self, queue):
         """Every message that is ready in a queue."""
@@ -93,9 +95,10 @@ class TestRate:
         third = arena.worker().ready()
         arena.all_ran(numbers, 120)
         settled(store)
-        times = store.handed_out(ids)
+        times, returned = store.handed_out(ids)
         assert len(times) == len(ids)
-        assert_within(times, RATE, 1)
+        # what the stopped worker had not begun gave its token back: it was taken in one window, and used in another
+        assert_within(times, RATE, 1 + returned)
         assert {mark.pid for n in numbers for mark in arena.runs(n)} & set(third.children() + second.children())
         assert all(len(arena.runs(n)) == 1 for n in numbers)
 

@@ -89,8 +89,10 @@ class Lanes:
             if execute(SQL["group_remove"], (group,)).fetchone():
                 limits.forget(self._store, limit, self._now)
                 continue
-            shut, first = self._limits.opens(limit), execute(SQL["lanes_first"], (group, group)).fetchone()[0]
-            execute(SQL["group_note"], (shut, max(shut, first), self._now, group))
+            first = execute(SQL["lanes_first"], (group, group)).fetchone()[0]
+            if first is not None:  # else the group went with a lane in which nothing was left
+                shut = self._limits.opens(limit)
+                execute(SQL["group_note"], (shut, max(shut, first), self._now, group))
 
     # -- who is next
 

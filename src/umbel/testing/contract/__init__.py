@@ -30,6 +30,7 @@ from .graphs import TestFlowMachine
 from .harness import Harness
 from .inspects import TestBrowse, TestCancel, TestDeadLetters, TestFind, TestPause, TestWorkers
 from .joins import TestAwaitFlow, TestFlowBuilding, TestFlowValues, TestReplaced
+from .lane_machine import TestLaneMachine
 from .lanes import TestLanes, TestPlaces
 from .lanes_seen import TestLanesSeen
 from .leases import TestGiveBack, TestLeave, TestNewerFormat, TestRenew, TestRescue, TestResume
@@ -75,6 +76,7 @@ __all__ = [
     "TestHandedAlone",
     "TestHostile",
     "TestKeeping",
+    "TestLaneMachine",
     "TestLanes",
     "TestLanesSeen",
     "TestLeave",
