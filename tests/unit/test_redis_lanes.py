@@ -46,6 +46,7 @@ KINDS: list[dict[str, Any]] = [
     {"extras": {1: RATED}, "expires": 1},
     {"extras": {1: LOCK_A}, "flags": SKIPS | TRACKED},
     {"extras": {1: KEY_X, 5: b"one"}},
+    {"extras": {5: b"over"}, "after": 20, "expires": 1},
     {"extras": {5: b"two", 6: b"start"}, "flags": TRACKED},
     {"extras": {1: LOCK_A, 7: Debounce("three", 20, 60).pack()}, "flags": TRACKED},
     {"extras": {1: TASK, 9: Throttle("four", 30).pack()}},
