@@ -16,26 +16,36 @@ from .producer import Producer
 _NO_KWARGS: dict[str, Any] = {}
 
 
-def send_all(producer: Producer, plan: Plan, call: Call, calls: Iterable[Any], batch_size: int) -> int:
+def send_all(producer: Producer, plan: Plan, call: Call, calls: Iterable[Any], batch_size: int, max_backlog: int | None = None) -> int:
     """Send one call for each item (a dict of named, or a tuple or list of positional arguments); answers with their count.
 
     Each batch is one atomic step. A bad item, or an error of the iterable itself, ends it: all items before are stored, and
-    the error says how many.
+    the error says how many. While ``max_backlog`` messages or more wait in the queue it waits, and a batch fills up to that.
     """
     _check_size(plan, batch_size)
+    if max_backlog is not None:
+        _check_backlog(plan, max_backlog)
     items, ids, stored = enumerate(calls), _ids(producer), 0
     while True:
-        batch, trouble = _filled(producer, plan, call, islice(items, batch_size), ids)
+        wanted = batch_size
+        if max_backlog is not None:
+            wanted = min(batch_size, producer.pressure.wait_for_room(producer.queue_of(plan, call), max_backlog, None))
+        batch, trouble = _filled(producer, plan, call, islice(items, wanted), ids)
         stored += _store(producer, batch, stored)
         if trouble is not None:
             raise trouble
-        if len(batch) < batch_size:
+        if len(batch) < wanted:
             return stored
 
 
 def _check_size(plan: Plan, batch_size: object) -> None:
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= MAX_ENQUEUE:
         raise ArgumentError(f"{plan.signature.name}: batch_size = {batch_size!r}: it must be a whole number from 1 to {MAX_ENQUEUE}")
+
+
+def _check_backlog(plan: Plan, max_backlog: object) -> None:
+    if isinstance(max_backlog, bool) or not isinstance(max_backlog, int) or max_backlog < 1:
+        raise ArgumentError(f"{plan.signature.name}: max_backlog = {max_backlog!r}: it must be a whole number over 0")
 
 
 def _ids(producer: Producer) -> Iterator[str]:

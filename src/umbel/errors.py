@@ -9,6 +9,7 @@
     ├── WireError                    bytes that are not a message of ours
     ├── EnqueueError                 a call was not, or perhaps not, stored
     │   ├── EnqueueRefused           certainly not stored
+    │   │   └── QueueFull            ``max_depth`` messages wait in the queue
     │   └── EnqueueUnknown           the reply was lost: stored or not; ``.repeatable`` says whether to call again is safe
     ├── BrokerError                  what a broker raises (the producer turns these into EnqueueErrors)
     │   ├── BrokerUnreachable        nothing was done: no connection, or the store refused to begin
@@ -90,6 +91,13 @@ class EnqueueRefused(EnqueueError):
     """The call is certainly not stored; nothing will run.
 
     Do: call again later, or tell the user. It was tried for ``enqueue_retry`` seconds already where the broker was away.
+    """
+
+
+class QueueFull(EnqueueRefused):
+    """As many messages wait in the queue as the setting ``max_depth`` allows. The call is not stored.
+
+    Do: call again later, or start workers; what is sent in bulk waits by itself with ``delay_many(max_backlog=…)``.
     """
 
 

@@ -22,6 +22,7 @@ from .errors import ArgumentError, BrokerError, EnqueueRefused, EnqueueUnknown, 
 from .events import Emitter, TaskDropped, TaskEnqueued
 from .message import HEADER_ETA, HEADER_PARENT, HEADER_ROOT, Message, decode_body
 from .middleware import Middleware, send_through
+from .pressure import Pressure
 from .request import current
 from .routes import Routes
 from .settings import Settings
@@ -52,6 +53,7 @@ class Producer:
         self._events = events
         self.clock = clock
         self._routes = Routes(connections, clock)
+        self.pressure = Pressure(connections, settings, clock)
         self.warned: set[str] = set()
         """Names of the tasks whose large calls were reported."""
 
@@ -78,6 +80,8 @@ class Producer:
         ``EnqueueUnknown`` (the reply was lost).
         """
         made = self.envelope(plan, args, kwargs, call, id)
+        if plan.settings.max_depth:
+            self.pressure.admit((made,))
         collector = _collector.get()
         if collector is not None:
             collector.add((made,))
@@ -86,6 +90,8 @@ class Producer:
 
     def send_many(self, made: Sequence[Envelope]) -> None:
         """Store or collect made envelopes, at most ``MAX_ENQUEUE``, in one step."""
+        if self.settings.max_depth:
+            self.pressure.admit(made)
         collector = _collector.get()
         if collector is not None:
             collector.add(made)
@@ -176,6 +182,11 @@ class Producer:
             raise EnqueueRefused(f"{plan.task}: a middleware called call_next {len(made)} times; it must be once, or raise")
         return made[0]
 
+    def queue_of(self, plan: Plan, call: Call) -> str:
+        """Where a call goes: its own queue or the task's, of this release where queues have versions."""
+        queue = call.queue or plan.queue
+        return self._routes.of(queue, plan.release) if plan.release else queue
+
     def _encoded(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call, id: str, now: int) -> Envelope:
         try:
             a, k = plan.signature.check_and_encode(args, kwargs)
@@ -198,11 +209,10 @@ class Producer:
         )
         if len(body) >= plan.light:
             plan.weigh(args, kwargs, len(body))
-        queue = call.queue or plan.queue
         extras, flags = (None, 0) if plan.marking is None else plan.marking.of(args, kwargs)
         return Envelope(
             id,
-            self._routes.of(queue, plan.release) if plan.release else queue,
+            self.queue_of(plan, call),
             body,
             plan.priority if call.priority is None else call.priority,
             call.due,

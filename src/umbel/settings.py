@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta, tzinfo
 from typing import Any, TypedDict
 
 import msgspec
 
+from .depth import depths, when_full
 from .errors import ArgumentError, ConfigError
 from .message import check_name
 from .release import check_queue, check_release
@@ -61,6 +62,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """For how long a dead letter is kept."""
     default_queue: str = "default"
     """Queue of the tasks that name none."""
+    max_depth: Mapping[str, int] = {}
+    """How many messages may wait in a queue, by its name; ``"*"``: in any that is not named. Not exact to the last message."""
+    on_max_depth: str = "raise"
+    """What a call to a queue that is full does: raise ``QueueFull``, or block until there is room."""
+    max_depth_wait: float = 60.0
+    """For how long such a call blocks before it raises after all."""
     release: str | None = None
     """Name of this release of the user's code; shown with its workers."""
     versioned_queues: bool = False
@@ -94,6 +101,9 @@ class SettingKeywords(TypedDict, total=False):
     dead_letter_bytes: int | str | None
     dead_letter_ttl: float | timedelta | None
     default_queue: str | None
+    max_depth: Mapping[str, int] | None
+    on_max_depth: str | None
+    max_depth_wait: float | timedelta | None
     release: str | None
     versioned_queues: bool | None
     timezone: str | None
@@ -330,6 +340,9 @@ ACCEPTS: dict[str, Callable[[object], Any]] = {
     "dead_letter_bytes": _size,
     "dead_letter_ttl": _span,
     "default_queue": _queue,
+    "max_depth": depths,
+    "on_max_depth": when_full,
+    "max_depth_wait": _span,
     "release": _release,
     "versioned_queues": _flag,
     "timezone": _timezone,

@@ -152,19 +152,21 @@ class Task(Generic[P, R_co]):
         calls: Iterable[Mapping[str, Any] | Sequence[Any]],
         *,
         batch_size: int = 1000,
+        max_backlog: int | None = None,
         **options: Unpack[BulkKeywords],
     ) -> int:
         """Send one call for each item: a dict of named, or a tuple of positional arguments. Answers with how many there were.
 
         The iterable is read as it is sent, ``batch_size`` (at most 1,000) at a time, each batch in one atomic step; nothing
-        is kept. A bad item raises an error with its index; the calls before it are stored.
+        is kept. A bad item raises an error with its index; the calls before it are stored. ``max_backlog``: while so many messages
+        wait in the queue, wherever they came from, it waits, so that an iterable of millions fills no store.
         """
         if "task_id" in options:
             raise ConfigError(f"{self.name}.delay_many: task_id is the id of one call; make an apply_async for each that needs its own")
         producer: Producer = self._owner().producer
         plan = self.plan(producer)
         call = self._call_of(plan, producer, options) if options else PLAIN
-        return send_all(producer, plan, call, calls, batch_size)
+        return send_all(producer, plan, call, calls, batch_size, max_backlog)
 
     @overload
     async def adelay(self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> AsyncResult[T]: ...

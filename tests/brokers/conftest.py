@@ -68,7 +68,12 @@ def sqlite(request: pytest.FixtureRequest, live: bool) -> Harness:
             row = "UPDATE message SET data = CAST(? || substr(data, 2) AS BLOB) WHERE holder = (SELECT id FROM holder WHERE name = ?)"
             connection.execute(row, (NEWER, holder))
 
-    return Harness(maker(f"sqlite:///{path}", clock or SYSTEM), plant, age, clock=clock)
+    def remains() -> list[str]:
+        with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
+            tables = ("lane", "lane_group", "lane_limit", "lane_hold", "message_key", "throttle_key")
+            return [f"{table}: {row}" for table in tables for row in connection.execute(f"SELECT * FROM {table}")]
+
+    return Harness(maker(f"sqlite:///{path}", clock or SYSTEM), plant, age, clock=clock, remains=remains)
 
 
 def redis(request: pytest.FixtureRequest, live: bool) -> Harness:

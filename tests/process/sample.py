@@ -283,3 +283,72 @@ def swells_later(n, size):
     """Leaves a thread behind that takes memory when the task is over."""
     threading.Timer(0.3, lambda: _kept.append(b"\1" * size)).start()
     put_mark(n)
+
+
+@app.task(name="rated", rate_limit="40/s", track=True)
+def rated(n):
+    put_mark(n)
+    return current_task.request.delivery
+
+
+@app.task(name="locked", lock="{key}")
+def locked(n, key, seconds=0.0):
+    put_mark(n, "begin")
+    time.sleep(seconds)
+    put_mark(n)
+
+
+@app.task(name="locked_gated", lock="{key}")
+def locked_gated(n, key, gate):
+    put_mark(n, "begin")
+    while not os.path.exists(gate):
+        time.sleep(0.01)
+    put_mark(n)
+
+
+@app.task(name="locked_dies_once", lock="{key}")
+def locked_dies_once(n, key, flag):
+    """Kills its process the first time, while it has the lock."""
+    put_mark(n, "begin")
+    if not os.path.exists(flag):
+        open(flag, "x").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    put_mark(n)
+
+
+@app.task(name="unique", unique="{key}", track=True)
+def unique(n, key, how="ends", gate=""):
+    put_mark(n, "begin")
+    if how == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "fails":
+        raise ValueError(n)
+    if how == "retries" and current_task.request.retries == 0:
+        current_task.retry(countdown=0.05)
+    while gate and not os.path.exists(gate):
+        time.sleep(0.01)
+    put_mark(n)
+
+
+@app.task(name="follows", unique="{key}", unique_until="start")
+def follows(key, source, gate):
+    """Reads first, then works for a while: what changes meanwhile, it has not seen."""
+    with open(source) as file:
+        seen = file.read()
+    put_mark(seen, "begin")
+    while not os.path.exists(gate):
+        time.sleep(0.01)
+    put_mark(seen)
+
+
+@app.task(name="debounced", debounce=0.2, debounce_key="{key}")
+def debounced(n, key):
+    put_mark(n)
+
+
+@app.task(name="parent", atomic=True)
+def parent(n, children):
+    """Its children wait in a queue that nobody serves, to be counted there."""
+    for child in range(children):
+        mark.apply_async((f"{n}.{child}",), queue="kept")
+    put_mark(n)

@@ -199,3 +199,39 @@ def test_both_serve_one_queue_at_once(stage, versioned):
     if versioned:
         ran = [line.split() for line in stage.notes()]
         assert {by for by, _, n in ran if n.startswith("new")} == {"new"}, "a call went past its release's own queue"
+
+
+def _call_alone(stage, gate, *numbers):
+    stage.new.run("-c", f"import shop; [shop.alone.delay(n, {str(gate)!r}) for n in {numbers!r}]")
+
+
+def test_what_waits_in_a_lane_is_nothing_to_the_older_release(stage, tmp_path):
+    gate = tmp_path / "gate"
+    gate.touch()
+    stage.old.worker()
+    stage.broker.open()
+    _call_alone(stage, gate, 1, 2, 3)
+    stage.old.run("-c", "import shop; shop.both.delay(4)")
+    stage.noted("old both 4")
+    assert stage.waiting() == [("alone", False)] * 3
+    stage.new.worker()
+    stage.noted("old both 4", *(f"new alone {n}" for n in (1, 2, 3)))
+    assert stage.empty() == []
+
+
+def test_what_the_older_release_rescued_finds_its_lock_again(stage, tmp_path):
+    """It puts it back as a plain one, and knows nothing of who stood on the lock."""
+    gate = tmp_path / "gate"
+    killed = stage.new.worker()
+    stage.broker.open()
+    _call_alone(stage, gate, 1, 2)
+    stage.noted("new alone 1")
+    os.killpg(killed.pid, signal.SIGKILL)
+    stage.old.worker()
+    wait_for(lambda: ("alone", True) in stage.waiting(), 60, 0.05)
+    stage.new.worker()
+    wait_for(lambda: len(stage.notes()) == 2, 60, 0.05)
+    assert sum(one.leased for one in stage.broker.stats()) == 1, "one of the two, since it is one lock"
+    gate.touch()
+    assert stage.empty() == []
+    assert stage.notes() == ["new alone 1", "new alone 1", "new alone 2"]

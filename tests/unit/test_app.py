@@ -352,7 +352,17 @@ def test_public_names_are_pinned() -> None:
     assert umbel.__all__ == [
         *("AppNotFound", "ArgumentError", "AsyncResult", "BrokerError", "BrokerUnreachable", "Concurrency", "ConfigError", "Discard"),
         *("EnqueueError", "EnqueueRefused", "EnqueueUnknown", "MaxRetriesExceeded", "Middleware", "NotSupported"),
-        *("PayloadTooLarge", "Progress", "Rate", "Request", "ResultError", "ResultNotKept", "ResultTimeout", "ResultUnreadable"),
+        *(
+            "PayloadTooLarge",
+            "Progress",
+            "QueueFull",
+            "Rate",
+            "Request",
+            "ResultError",
+            "ResultNotKept",
+            "ResultTimeout",
+            "ResultUnreadable",
+        ),
         *("Retry", "RetryLater", "Signature", "Snooze", "SoftTimeLimitExceeded", "State", "Task", "TaskExpired", "TaskFailed"),
         *("TaskInterrupted", "TaskRevoked", "TaskSignal", "Umbel", "UmbelError", "WorkerError"),
         *("current_app", "current_task", "shared_task"),

@@ -65,4 +65,6 @@ def _plain(value: Any) -> Any:
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}" if value < 1e6 else f"{value:.0f}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={number}" for name, number in value.items()) or "none"
     return ", ".join(value) if isinstance(value, tuple) else "none" if value is None else str(value)

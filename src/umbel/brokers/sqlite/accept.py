@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 from ...broker import BrokerSettings, Receipted
 from ...envelope import EXPLICIT, TRACKED, Envelope
-from . import records
+from . import entry, records
+from .rows import FAR
 from .statements import SQL
 from .store import Store
 
-FAR = 1 << 60
-"""A time that never comes and fits into SQLite's integers with room to add to."""
 _SPECIAL = EXPLICIT | TRACKED
 
 
@@ -25,9 +24,14 @@ class Prepared(NamedTuple):
 
 def accept(store: Store, settings: BrokerSettings, prepared: Sequence[Prepared], now: int) -> list[Receipted]:
     """Store them in order, within the caller's step; answers for each."""
-    rows, answers = [], []
+    rows, answers = list[tuple[object, ...]](), []
     for envelope, data in prepared:
         number = None
+        if envelope.extras and not entry.MARKS.isdisjoint(envelope.extras):
+            store.connection.executemany(SQL["message_add"], rows)  # what came before it stands before it
+            rows.clear()
+            answers.append(_marked(store, settings, envelope, data, now))
+            continue
         due = min(envelope.due_at(now), FAR) if envelope.due or envelope.after else 0
         if envelope.flags & _SPECIAL:
             if envelope.flags & EXPLICIT and _known(store, settings, envelope.id, now):
@@ -40,6 +44,14 @@ def accept(store: Store, settings: BrokerSettings, prepared: Sequence[Prepared],
         answers.append(Receipted(envelope.id))
     store.connection.executemany(SQL["message_add"], rows)
     return answers
+
+
+def _marked(store: Store, settings: BrokerSettings, envelope: Envelope, data: bytes, now: int) -> Receipted:
+    """One with limits or keys. Its id is remembered only if no key makes it a duplicate."""
+    if envelope.flags & EXPLICIT and store.connection.execute(SQL["known_is"], (envelope.id, now)).fetchone():
+        return Receipted(envelope.id, envelope.id)
+    queue = store.queues.get(envelope.queue) or queue_number(store, envelope.queue)
+    return entry.arrive(store, settings, envelope, data, queue, now)
 
 
 def _known(store: Store, settings: BrokerSettings, id: str, now: int) -> bool:

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from ...broker import Removed
 from ...envelope import LOST_DEAD, Envelope
 from ...outcome import Dead, Done, Dropped, Outcome, Released, Retry
-from . import records
-from .accept import FAR
+from . import entry, limits, records
 from .counters import is_cancelled, stamped
-from .rows import Row
+from .rows import FAR, Row
 from .statements import SQL
 from .store import Store
 
@@ -19,7 +18,7 @@ def apply(store: Store, row: Row, outcome: Outcome, now: int) -> Removed | None:
     """What an outcome says. Answers with a dead letter or a cancelled one."""
     match outcome:
         case Done(result):
-            remove(store, row.pos)
+            remove(store, row, now)
             if row.record is not None:
                 records.done(store, row.record, result, now)
         case Dead(reason, error):
@@ -40,7 +39,7 @@ def _retry(store: Store, row: Row, after: int, error: bytes, now: int) -> None:
     envelope.attempt += 1
     envelope.parked = 0
     rewrite(store, row, envelope)
-    store.connection.execute(SQL["put_off"], (_later(now, after), row.pos))
+    _put_off(store, row, after, now, unbegun=False)
     records.retry(store, row.record, envelope.attempt, error)
 
 
@@ -52,14 +51,16 @@ def _release(store: Store, row: Row, outcome: Released, now: int) -> None:
             envelope.parked = since
             rewrite(store, row, envelope)
     if outcome.after > 0:
-        store.connection.execute(SQL["put_off"], (_later(now, outcome.after), row.pos))
+        _put_off(store, row, outcome.after, now, unbegun=outcome.reason == "unbegun")
         records.scheduled(store, row.record)
     else:
-        put_back(store, row)
+        put_back(store, row, now, unbegun=outcome.reason == "unbegun")
 
 
-def _later(now: int, after: int) -> int:
-    return min(now + max(0, after), FAR)
+def _put_off(store: Store, row: Row, after: int, now: int, *, unbegun: bool) -> None:
+    if row.lane is not None:
+        limits.left(store, row, now, unbegun=unbegun)
+    store.connection.execute(SQL["put_off"], (min(now + max(0, after), FAR), row.pos))
 
 
 def rewrite(store: Store, row: Row, envelope: Envelope) -> Row:
@@ -69,19 +70,26 @@ def rewrite(store: Store, row: Row, envelope: Envelope) -> Row:
     return row._replace(data=data, handed=0)
 
 
-def put_back(store: Store, row: Row) -> None:
-    """In front, where it was."""
-    store.connection.execute(SQL["put_back"], (row.pos,))
+def put_back(store: Store, row: Row, now: int, *, unbegun: bool) -> None:
+    """In front, where it was. ``unbegun``: what it took of its rates comes back."""
+    if row.lane is None:
+        store.connection.execute(SQL["put_back"], (row.pos,))
+    else:
+        entry.put_back(store, row, now, unbegun=unbegun)
     records.pending(store, row.record)
 
 
-def remove(store: Store, pos: int) -> None:
-    store.connection.execute(SQL["remove"], (pos,))
+def remove(store: Store, row: Row, now: int) -> None:
+    if row.lane is not None:
+        entry.ended(store, row, now)
+    store.connection.execute(SQL["remove"], (row.pos,))
+    if row.lane:
+        entry.forget_lane(store, row.lane, now)
 
 
 def drop(store: Store, row: Row, reason: str, now: int, error: bytes = b"") -> Removed:
     """Take it out for good."""
-    remove(store, row.pos)
+    remove(store, row, now)
     records.dropped(store, row.record, reason, error, now)
     return row.removed(reason)
 
@@ -90,20 +98,20 @@ def bury(store: Store, row: Row, reason: str, now: int, error: bytes = b"") -> R
     """Make it a dead letter."""
     removed = row.removed(reason)
     data = row.data if not (row.handed and removed.id) else stamped(row.data, row.envelope())
-    remove(store, row.pos)
+    remove(store, row, now)
     store.connection.execute(SQL["bury"], (row.queue, row.priority, removed.id, now, reason, error, data))
     records.dead(store, row.record, reason, error, now)
     return removed
 
 
-def put_back_all(store: Store, rows: Iterable[Row], now: int) -> tuple[int, list[Removed]]:
+def put_back_all(store: Store, rows: Iterable[Row], now: int, *, unbegun: bool) -> tuple[int, list[Removed]]:
     """Back in front, uncharged, apart from cancelled ones, which are dropped: (how many are back, which were dropped)."""
     back, removed = 0, []
     for row in rows:
         if is_cancelled(row.data) and row.readable():
             removed.append(drop(store, row, "cancelled", now))
         else:
-            put_back(store, row)
+            put_back(store, row, now, unbegun=unbegun)
             back += 1
     return back, removed
 

@@ -62,7 +62,8 @@ def settle(
     now: int,
     dropped: list[Removed],
 ) -> list[Verdict]:
-    """Apply what is finished, in order. ``carried`` has what settles enqueue, by their index. Adds cancelled ones to ``dropped``."""
+    """Apply what is finished, in order. ``carried`` has what settles enqueue, by their index. Adds to
+    ``dropped`` what was cancelled, and what was sent along and skipped."""
     if not settles:
         return []
     held = _held(store, holder, settles)
@@ -76,7 +77,7 @@ def settle(
             verdicts.append(_lost(store, holder, slot))
             continue
         verdicts.append(Verdict.WON)
-        if type(one.outcome) is Done and found[1] is None:  # nearly always: gathered, to be removed at once
+        if type(one.outcome) is Done and found[1] is None:  # a plain one, nearly always: gathered, to be removed at once
             finished.append(found[0])
         else:
             _apply(store, found[0], one, now, dropped)
@@ -84,7 +85,8 @@ def settle(
             then += carried[index]
     store.connection.executemany(SQL["remove_run"], side_by_side(finished))
     if then:
-        accept(store, settings, then, now)
+        answers = zip(then, accept(store, settings, then, now), strict=True)
+        dropped += [Removed(one.id, sent.envelope.queue, one.dropped) for sent, one in answers if one.dropped]
     return verdicts
 
 
@@ -96,14 +98,14 @@ def _apply(store: Store, pos: int, one: Settle, now: int, dropped: list[Removed]
 
 
 def _held(store: Store, holder: Holder, settles: Sequence[Settle]) -> dict[int, tuple[int, int | None]]:
-    """(pos, record) of deliveries by slot: of those that are settled at least."""
+    """(pos, None for a plain one) of deliveries by slot: of those that are settled at least."""
     execute = store.connection.execute
     if len(settles) > _FEW:
         rows = execute(SQL["held"], (holder.id,)).fetchall()
     else:
         slots = {slot_of(one.receipt, holder.name) for one in settles}
         rows = [row for slot in slots for row in execute(SQL["held_one"], (holder.id, slot))]
-    return {slot: (pos, record) for slot, pos, record in rows}
+    return {slot: (pos, special) for slot, pos, special in rows}
 
 
 def _lost(store: Store, holder: Holder, slot: int) -> Verdict:

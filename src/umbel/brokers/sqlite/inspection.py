@@ -10,7 +10,7 @@ from ...broker import BrokerSettings
 from ...envelope import ALONE, CANCELLED, id_bytes
 from ...errors import WireError
 from ...facets import Cancelled, Inspects, Listed, Page, Place, WorkerSeen
-from . import ending, records
+from . import ending, entry
 from .accept import queue_number
 from .counters import stamped
 from .rows import Row, read, shown
@@ -20,7 +20,9 @@ from .store import Store
 _LAST = 1 << 62
 _BATCH = 1000
 """Dead letters moved or deleted in one step."""
-_STATES = (Place.READY, Place.SCHEDULED, Place.LEASED)
+_STATES = {-1: Place.READY, 0: Place.READY, 1: Place.SCHEDULED, 2: Place.LEASED}
+_FIRST = (1 << 32, 0, 0)
+"""Where browsing a queue begins: priority, lane (0: the plain list), place."""
 _MOVED_AWAY = 5
 """Looks for a message that changes its place between being found and being taken."""
 
@@ -55,14 +57,18 @@ class SQLiteInspects(Inspects):
 
     def _ready(self, queue: str | None, limit: int, cursor: str) -> list[tuple[str, Listed]]:
         execute, found = self.store.connection.execute, list[tuple[str, Listed]]()
-        begin, *after = _numbers(cursor, 0, 1 << 32, 0)
+        begin, *after = _numbers(cursor, 0, *_FIRST)
         for id, name, _ in execute(SQL["queues"]).fetchall():
             if (queue is not None and name != queue) or (begin and id != begin):
                 continue
-            priority, pos = after
-            rows = execute(SQL["browse_ready"], (id, priority, priority, pos, limit - len(found)))
-            found += [(f"{id}.{row[0]}.{row[1]}", Listed(shown(row[3], name, row[2]), Place.READY)) for row in rows]
-            begin, after = 0, [1 << 32, 0]
+            priority, lane, pos = after
+            while priority >= 0 and len(found) < limit:
+                place, left = (id, priority), limit - len(found)
+                rows = execute(SQL["browse_plain"], (*place, pos, left)).fetchall() if lane == 0 else []
+                rows += execute(SQL["browse_laned"], (*place, lane, lane, pos if lane else 0, left - len(rows))).fetchall()
+                found += [(f"{id}.{priority}.{row[0]}.{row[1]}", Listed(shown(row[3], name, row[2]), Place.READY)) for row in rows]
+                [priority], lane, pos = execute(SQL["any_priority_below"], (id, priority, id, priority)).fetchone(), 0, 0
+            begin, after = 0, list(_FIRST)
         return found
 
     def _scheduled(self, queue: str | None, limit: int, cursor: str) -> list[tuple[str, Listed]]:
@@ -162,9 +168,8 @@ class SQLiteInspects(Inspects):
             return False  # what cannot be read would only come back
         envelope.attempt, envelope.crashes, envelope.losses, envelope.parked = 1, 0, 0, 0
         envelope.flags &= ~(ALONE | CANCELLED)
-        number = records.begin(self.store, self.settings, envelope, 0, now) if envelope.tracked else None
-        expires = min(envelope.expires, _LAST)
-        self.store.connection.execute(SQL["message_add"], (queue, priority, 0, 0, expires, number, stamped(data, envelope)))
+        if not entry.redriven(self.store, self.settings, envelope, stamped(data, envelope), queue, priority, now):
+            return False  # another message has its key
         self.store.connection.execute(SQL["dead_remove"], (pos,))
         return True
 

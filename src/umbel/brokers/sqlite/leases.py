@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...broker import Blame, Command, Maintained, Removed, Renewed, Retired
 from ...envelope import ALONE, LOST_DEAD, Receipt
 from ...errors import Fenced
-from . import ending
+from . import ending, limits
 from .rows import SLOT_BITS, Row, slot_of
 from .statements import SQL
 from .store import Store
@@ -21,6 +21,7 @@ _LAST = 1 << 60
 
 def renew(store: Store, worker: str, ttl: float, about: bytes, now: int) -> Renewed:
     """See ``Broker.renew``."""
+    limits.check_clock(store, now)
     execute, expires = store.connection.execute, min(now + int(ttl * 1000), _LAST)
     known = execute(SQL["worker_by_name"], (worker,)).fetchone()
     commands = []
@@ -69,7 +70,7 @@ def give_back(store: Store, holder: str, receipts: Sequence[Receipt], now: int) 
         execute(SQL["taken_add"], (id, slot))
     if found:
         execute(SQL["taken_prune"], (id, found[-1][0] - (_TRACES_KEPT << SLOT_BITS)))
-    return ending.put_back_all(store, rows, now)[0]
+    return ending.put_back_all(store, rows, now, unbegun=True)[0]
 
 
 def retire(store: Store, holder: str, blamed: Sequence[Blame] | None, reason: str, now: int) -> Retired:
@@ -90,7 +91,7 @@ def retire(store: Store, holder: str, blamed: Sequence[Blame] | None, reason: st
             answer.removed.append(ending.bury(store, row, "worker_lost", now, reason.encode()))
         else:
             back.append(row)
-    answer.returned += _back(store, back, answer.removed, now)
+    answer.returned += _back(store, back, answer.removed, now, unbegun=blamed is not None)
     return answer
 
 
@@ -116,8 +117,8 @@ def _blame(store: Store, row: Row, blamed: Blame, shared: bool, reason: str, ans
         answer.returned += _back(store, [row], answer.removed, now)
 
 
-def _back(store: Store, rows: list[Row], removed: list[Removed], now: int) -> int:
-    back, dropped = ending.put_back_all(store, rows, now)
+def _back(store: Store, rows: list[Row], removed: list[Removed], now: int, *, unbegun: bool = False) -> int:
+    back, dropped = ending.put_back_all(store, rows, now, unbegun=unbegun)
     removed += dropped
     return back
 
@@ -140,7 +141,7 @@ def leave(store: Store, worker: str, now: int) -> Retired:
     for id, name in execute(SQL["holders_of"], (found[0],)).fetchall():
         rows = held_rows(store, id)
         _withdraw(store, id, name, None, now)
-        answer.returned += _back(store, rows, answer.removed, now)
+        answer.returned += _back(store, rows, answer.removed, now, unbegun=True)
     _forget(store, found[0])
     return answer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...broker import MAX_PROMOTE, BrokerSettings, Maintained, QueueStats
-from . import ending, leases, records
+from . import ending, entry, leases, limits, records
 from .claim import promote
 from .rows import Row
 from .serving import forget_served
@@ -31,6 +31,7 @@ def maintain(store: Store, settings: BrokerSettings, rescue: bool, now: int) -> 
         leases.rescue(store, done, now, _BOUND)
     _prune(store, settings, done, now)
     _trim(store, settings, done)
+    done.more |= limits.sweep(store, now, _BOUND)
     forget_served(store, now - int(settings.served_ttl * 1000), now)
     return done
 
@@ -56,6 +57,7 @@ def _prune(store: Store, settings: BrokerSettings, done: Maintained, now: int) -
     over = {
         "prune_records": now,
         "prune_known": now,
+        "throttle_prune": now,
         "prune_dead": now - int(settings.dead_letter_ttl * 1000),
         "prune_gone": now - _GONE_KEPT_MS,
     }
@@ -85,10 +87,14 @@ def purge_some(store: Store, queue: str, now: int) -> int:
     found = execute(SQL["queue_by_name"], (queue,)).fetchone()
     if found is None:
         return 0
-    rows = execute(SQL["waiting_of"], (found[0], found[0], _PURGE)).fetchall()
-    for _, record in rows:
+    rows = execute(SQL["waiting_of"], (found[0], found[0], found[0], _PURGE)).fetchall()
+    for pos, record, lane in rows:
         records.dropped(store, record, "purged", b"", now)
-    store.connection.executemany(SQL["remove"], [(pos,) for pos, _ in rows])
+        if lane is not None:
+            execute(SQL["key_free"], (pos,))
+    store.connection.executemany(SQL["remove"], [(pos,) for pos, _, _ in rows])
+    for lane in {lane for _, _, lane in rows if lane}:
+        entry.forget_lane(store, lane, now)
     return len(rows)
 
 
@@ -108,7 +114,7 @@ def stats(store: Store, now: int) -> list[QueueStats]:
     leased, dead = (dict(execute(SQL[name]).fetchall()) for name in ("count_leased", "count_dead"))
     found = []
     for id, name, paused in execute(SQL["queues"]).fetchall():
-        ready = execute(SQL["count_ready"], (id,)).fetchone()[0]
+        ready = execute(SQL["count_ready"], (id,)).fetchone()[0] + execute(SQL["count_laned"], (id,)).fetchone()[0]
         scheduled = execute(SQL["count_scheduled"], (id,)).fetchone()[0]
         one = QueueStats(name, ready, scheduled, leased.get(id, 0), dead.get(id, 0), None, bool(paused))
         if ready:
@@ -119,12 +125,11 @@ def stats(store: Store, now: int) -> list[QueueStats]:
 
 
 def _oldest(store: Store, queue: int, now: int) -> int | None:
-    """The age of the oldest of the first 1,000 of each priority."""
-    stamps = []
-    for priority in _priorities(store, queue):
-        stamp = store.connection.execute(SQL["oldest"], (queue, priority, _OLDEST_OF)).fetchone()[0]
-        if stamp is not None:
-            stamps.append(int.from_bytes(stamp, "big"))
+    """The age of the oldest of the first 1,000 of each priority, and of 1,000 lanes."""
+    execute = store.connection.execute
+    found = [execute(SQL["oldest"], (queue, priority, _OLDEST_OF)).fetchone()[0] for priority in _priorities(store, queue)]
+    found.append(execute(SQL["oldest_laned"], (queue, _OLDEST_OF)).fetchone()[0])
+    stamps = [int.from_bytes(stamp, "big") for stamp in found if stamp is not None]
     return now - min(stamps) if stamps else None
 
 

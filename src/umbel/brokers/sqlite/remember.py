@@ -32,9 +32,10 @@ class SQLiteRemembers(Remembers):
             execute = self.store.connection.execute
             holder = leases.holder_id(self.store, receipt.holder)
             found = execute(SQL["held_one"], (holder, slot_of(receipt, receipt.holder))).fetchone()
-            if found is None or found[2] is None or Row(*execute(SQL["row"], (found[1],)).fetchone()).id() != id:
+            row = None if found is None else Row(*execute(SQL["row"], (found[1],)).fetchone())
+            if row is None or row.record is None or row.id() != id:
                 return False
-            execute(SQL["record_progress"], (progress, found[2]))
+            execute(SQL["record_progress"], (progress, row.record))
             return True
 
         return self.store.write(step)

@@ -13,10 +13,12 @@ SLOT_BITS = 20
 """A slot is a receipt in one integer: (sequence << 20 | index). So a claim hands out at most a million."""
 INDEX_MASK = (1 << SLOT_BITS) - 1
 _SEQ_END = 1 << 42
+FAR = 1 << 60
+"""A time that never comes and fits into SQLite's integers with room to add to."""
 
 
 class Row(NamedTuple):
-    """A row of the hot table, with its queue's name; ``slot`` is None unless it is leased."""
+    """A row of the hot table, with its queue's name; ``slot`` and ``holder`` are None unless it is leased, ``lane`` for a plain one."""
 
     pos: int
     queue: int
@@ -26,6 +28,8 @@ class Row(NamedTuple):
     record: int | None
     data: bytes
     slot: int | None
+    lane: int | None = None
+    holder: int | None = None
 
     def envelope(self) -> Envelope:
         """The envelope with all hand-overs counted. Raises ``WireError`` for bytes that are none."""

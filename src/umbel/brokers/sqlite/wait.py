@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...broker import WAIT_MAX
 from ...errors import WireError
-from .rows import read
+from .lanes import next_heads
+from .rows import FAR, read
 from .statements import SQL
 from .store import Store
 
@@ -92,29 +93,40 @@ def _readable(fd: int) -> bool:
 
 
 def claimable(store: Store, queues: Sequence[str], now: int, alone: bool = True) -> tuple[bool | None, float | None]:
-    """Has one of ``queues``, not paused, a message that is ready or due? And the seconds until the next one is due."""
-    execute, soonest = store.connection.execute, None
+    """Has one of ``queues``, not paused, a message that is ready or due, or a lane with room? And the seconds until the next one may."""
+    execute, soonest = store.connection.execute, FAR
     for queue in queues:
-        found = execute(SQL["queue_by_name"], (queue,)).fetchone()
+        found = execute(SQL["queue_asked"], (now, queue)).fetchone()
         if found is None or found[1]:
             continue
-        if execute(SQL["any_ready"], (found[0],)).fetchone() if alone else _is_for_all(store, found[0], now):
+        number, _, opens = found
+        if _has_any(store, number, opens, now) and (alone or is_for_all(store, number, now)):
             return True, None
-        due = execute(SQL["next_due"], (found[0],)).fetchone()
-        if due and (soonest is None or due[0] < soonest):
-            soonest = due[0]
-    if soonest is None:
+        due = execute(SQL["next_due"], (number,)).fetchone()
+        soonest = min(soonest, due[0] if due else FAR, opens if opens is not None and opens > now else FAR)
+    if soonest >= FAR:
         return None, None
     return (True, None) if soonest <= now else (None, (soonest - now) / 1000)
 
 
-def _is_for_all(store: Store, queue: int, now: int) -> bool:
-    """Is the next ready message one that is dropped, or given to a holder that holds others?"""
-    row = store.connection.execute(SQL["ready"], (queue, 1)).fetchone()
-    if row is None:
-        return False
-    _, _, expires, handed, _, data = row
+def _has_any(store: Store, queue: int, opens: int | None, now: int) -> bool:
+    return (opens is not None and opens <= now) or store.connection.execute(SQL["any_ready"], (queue,)).fetchone() is not None
+
+
+def is_for_all(store: Store, queue: int, now: int) -> bool:
+    """Is what comes next, in the plain list and in the lanes of the highest priority, dropped or given to a holder that holds others?"""
+    execute = store.connection.execute
+    plain = execute(SQL["ready"], (queue, 1)).fetchone()
+    lanes = execute(SQL["lanes_priority"], (queue, 1 << 32, now, now)).fetchone()[0]
+    top = max(-1 if plain is None else plain[1], -1 if lanes is None else lanes)
+    heads = [(plain[2], plain[5])] if plain is not None and plain[1] == top else []
+    if lanes == top:
+        heads += next_heads(store, queue, top, now)
+    return bool(heads) and all(_may_share(expires, data, now) for expires, data in heads)
+
+
+def _may_share(expires: int, data: bytes, now: int) -> bool:
     try:
-        return not read(data, "", handed).handed_alone or 0 < expires <= now
+        return not read(data, "", 0).handed_alone or 0 < expires <= now
     except WireError:
         return True

@@ -27,6 +27,7 @@ from .enqueue import TestEnqueue, TestExplicitIds, TestHostile, TestOpen, TestUn
 from .exchange import TestAdmit, TestFence, TestOutcomes, TestSequence, TestVerdicts
 from .harness import Harness
 from .inspects import TestBrowse, TestCancel, TestDeadLetters, TestFind, TestPause, TestWorkers
+from .lane_machine import TestLaneMachine
 from .lanes import TestLanes, TestPlaces
 from .lanes_seen import TestLanesSeen
 from .leases import TestGiveBack, TestLeave, TestNewerFormat, TestRenew, TestRescue, TestResume
@@ -63,6 +64,7 @@ __all__ = [
     "TestHandedAlone",
     "TestHostile",
     "TestKeeping",
+    "TestLaneMachine",
     "TestLanes",
     "TestLanesSeen",
     "TestLeave",

@@ -56,6 +56,13 @@ def strict(n):
     note("strict", n)
 
 
+@app.task(name="alone", lock="k")
+def alone(n, gate):
+    note("alone", n)
+    while not os.path.exists(gate):
+        time.sleep(0.01)
+
+
 @app.task(name="invented")
 def invented(n):
     note("invented", n)

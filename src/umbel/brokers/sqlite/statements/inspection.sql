@@ -1,10 +1,21 @@
 -- What an operator looks at. None of these is run by workers.
 
--- name: browse_ready
--- A queue in the order of claiming, from a place on. Parameters: queue, priority, priority, pos, limit. Cost: the limit, and what
--- stands at the same priority before the place.
-SELECT priority, pos, handed, data FROM message
-WHERE state = 0 AND queue = ? AND (priority < ? OR (priority = ? AND pos > ?)) ORDER BY priority DESC, pos LIMIT ?;
+-- name: browse_plain
+-- The plain list of a queue and priority in the order of claiming, from a place on. Parameters: queue, priority, pos, limit.
+-- Cost: the limit, and what stands before the place.
+SELECT 0, pos, handed, data FROM message WHERE state = 0 AND queue = ? AND priority = ? AND pos > ? ORDER BY pos LIMIT ?;
+
+-- name: browse_laned
+-- The lanes of a queue and priority, one after the other, from a place on. Parameters: queue, priority, lane, lane, pos, limit.
+-- Cost: the lanes of the queue and priority, and the limit.
+SELECT n.id, m.pos, m.handed, m.data FROM lane n JOIN message m ON m.queue = n.queue AND m.lane = n.id AND m.state = -1
+WHERE n.queue = ? AND n.priority = ? AND (n.id > ? OR (n.id = ? AND m.pos > ?)) ORDER BY n.id, m.pos LIMIT ?;
+
+-- name: any_priority_below
+-- The next priority that has something ready, in lanes or not; -1 for none. Parameters: queue, priority, queue, priority. Cost: two
+-- look-ups.
+SELECT max(coalesce((SELECT priority FROM message WHERE state = 0 AND queue = ? AND priority < ? ORDER BY priority DESC LIMIT 1), -1),
+coalesce((SELECT priority FROM lane WHERE queue = ? AND priority < ? ORDER BY priority DESC LIMIT 1), -1));
 
 -- name: browse_scheduled
 -- By due time, of one queue or (NULL) of all. Parameters: queue, queue, due, due, pos, limit. Cost: all that is scheduled, for a sort.

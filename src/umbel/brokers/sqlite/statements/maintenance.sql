@@ -6,7 +6,7 @@ SELECT id, name, paused FROM queue ORDER BY name;
 
 -- name: expired
 -- Waiting messages whose expiry is over. Parameters: now, limit. Cost: the limit.
-SELECT m.pos, m.queue, q.name, m.priority, m.handed, m.record, m.data, m.slot FROM message m JOIN queue q ON q.id = m.queue
+SELECT m.pos, m.queue, q.name, m.priority, m.handed, m.record, m.data, m.slot, m.lane, m.holder FROM message m JOIN queue q ON q.id = m.queue
 WHERE m.expires > 0 AND m.state < 2 AND m.expires <= ? LIMIT ?;
 
 -- name: prune_records
@@ -38,9 +38,10 @@ SELECT pos, length(data) + length(error) FROM dead ORDER BY pos LIMIT ?;
 DELETE FROM dead WHERE pos = ?;
 
 -- name: waiting_of
--- Some of what waits in a queue. Parameters: queue, queue, limit. Cost: the limit.
-SELECT pos, record FROM message WHERE state = 0 AND queue = ?
-UNION ALL SELECT pos, record FROM message WHERE state = 1 AND queue = ? LIMIT ?;
+-- Some of what waits in a queue. Parameters: queue, three times, limit. Cost: the limit.
+SELECT pos, record, lane FROM message WHERE state = 0 AND queue = ?
+UNION ALL SELECT pos, record, lane FROM message WHERE state = 1 AND queue = ?
+UNION ALL SELECT pos, record, lane FROM message WHERE state = -1 AND queue = ? LIMIT ?;
 
 -- name: count_ready
 -- Parameters: queue. Cost: the number of its entries in the index.
@@ -49,6 +50,10 @@ SELECT count(*) FROM message WHERE state = 0 AND queue = ?;
 -- name: count_scheduled
 -- Parameters: queue. Cost: as above.
 SELECT count(*) FROM message WHERE state = 1 AND queue = ?;
+
+-- name: count_laned
+-- Parameters: queue. Cost: as above.
+SELECT count(*) FROM message WHERE state = -1 AND queue = ?;
 
 -- name: count_leased
 -- By queue. Cost: the number of leased messages.
@@ -64,6 +69,12 @@ SELECT queue, count(*) FROM dead GROUP BY queue;
 SELECT min(stamp) FROM (
 SELECT substr(data, 18, 8) AS stamp FROM message
 WHERE state = 0 AND queue = ? AND priority = ? AND substr(data, 1, 1) = x'01' AND length(data) > 41 ORDER BY pos LIMIT ?);
+
+-- name: oldest_laned
+-- The same of the first message of each of the first lanes of a queue. Parameters: queue, limit. Cost: the limit.
+SELECT min((SELECT substr(m.data, 18, 8) FROM message m WHERE m.state = -1 AND m.queue = n.queue AND m.lane = n.id
+AND substr(m.data, 1, 1) = x'01' AND length(m.data) > 41 ORDER BY m.pos LIMIT 1))
+FROM (SELECT id, queue FROM lane WHERE queue = ? LIMIT ?) n;
 
 -- name: priority_below
 -- The next priority that has something ready. Parameters: queue, priority. Cost: one look-up.

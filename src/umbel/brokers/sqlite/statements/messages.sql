@@ -4,6 +4,12 @@
 -- A queue's number, and whether it is paused. Parameters: name. Cost: one index look-up.
 SELECT id, paused FROM queue WHERE name = ?;
 
+-- name: queue_asked
+-- A queue's number, whether it is paused, and when the next of its lanes may be served (NULL: it has none). Parameters: now, name.
+-- Cost: one index look-up each, and the few groups of the queue's lanes.
+SELECT id, paused, (SELECT min(CASE WHEN g.asked > ? THEN 0 ELSE g.opens END) FROM lane_group g WHERE g.queue = queue.id)
+FROM queue WHERE name = ?;
+
 -- name: queue_add
 -- Make a queue. Parameters: name. Cost: one insert, once in a queue's life.
 INSERT INTO queue (name) VALUES (?) ON CONFLICT (name) DO NOTHING;
@@ -13,14 +19,27 @@ INSERT INTO queue (name) VALUES (?) ON CONFLICT (name) DO NOTHING;
 -- Cost: one append and one or two index entries.
 INSERT INTO message (queue, priority, state, due, expires, record, data) VALUES (?, ?, ?, ?, ?, ?, ?);
 
+-- name: message_add_marked
+-- The same for one that has limits or keys. Parameters: queue, priority, state, due, expires, record, data, its lane or 0. Cost: as above.
+INSERT INTO message (queue, priority, state, due, expires, record, data, lane) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: known_is
+-- Is an explicit id remembered? Parameters: id, now. Cost: one look-up.
+SELECT 1 FROM known WHERE id = ? AND until > ?;
+
 -- name: known_add
 -- Remember an explicit id; changes no row if it is remembered already. Parameters: id, until, now. Cost: one look-up, one insert.
 INSERT INTO known (id, until) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET until = excluded.until WHERE known.until <= ?;
 
 -- name: ready
 -- The next messages of a queue in the order of claiming. Parameters: queue, limit. Cost: the limit, whatever waits behind.
-SELECT pos, priority, expires, handed, record, data FROM message
+SELECT pos, priority, expires, handed, record, data, lane FROM message
 WHERE state = 0 AND queue = ? ORDER BY priority DESC, pos LIMIT ?;
+
+-- name: ready_at
+-- The same of one priority. Parameters: queue, priority, limit. Cost: the limit.
+SELECT pos, priority, expires, handed, record, data, lane FROM message
+WHERE state = 0 AND queue = ? AND priority = ? ORDER BY pos LIMIT ?;
 
 -- name: any_ready
 -- Is a message of this queue ready? Parameters: queue. Cost: one index look-up.
@@ -37,24 +56,28 @@ SELECT due FROM message WHERE state = 1 AND queue = ? ORDER BY due LIMIT 1;
 
 -- name: due
 -- Scheduled messages of a queue that are due, in the order of their times. Parameters: queue, now, limit. Cost: the limit.
-SELECT pos, priority, expires, handed, record, data FROM message
+SELECT pos, priority, expires, handed, record, data, lane FROM message
 WHERE state = 1 AND queue = ? AND due <= ? ORDER BY due, pos LIMIT ?;
 
 -- name: last_pos
 -- The last place taken. Cost: one look-up.
 SELECT coalesce(max(pos), 0) FROM message;
 
+-- name: promote_marked
+-- The same for one that has limits or keys. Parameters: new pos, state, its lane or 0, pos. Cost: the row moves.
+UPDATE message SET pos = ?, state = ?, lane = ?, due = 0 WHERE pos = ?;
+
 -- name: promote
 -- Make a scheduled message ready, at a new place. Parameters: new pos, pos. Cost: the row moves.
 UPDATE message SET pos = ?, state = 0, due = 0 WHERE pos = ?;
 
 -- name: held
--- What a holder holds, by slot. Parameters: holder. Cost: what it holds.
-SELECT slot, pos, record FROM message WHERE state = 2 AND holder = ?;
+-- What a holder holds, by slot, and NULL for a plain one. Parameters: holder. Cost: what it holds.
+SELECT slot, pos, coalesce(record, lane) FROM message WHERE state = 2 AND holder = ?;
 
 -- name: held_one
--- One delivery. Parameters: holder, slot. Cost: one look-up.
-SELECT slot, pos, record FROM message WHERE state = 2 AND holder = ? AND slot = ?;
+-- One delivery, and NULL for a plain one. Parameters: holder, slot. Cost: one look-up.
+SELECT slot, pos, coalesce(record, lane) FROM message WHERE state = 2 AND holder = ? AND slot = ?;
 
 -- name: holds_any
 -- Does a holder hold anything? Parameters: holder. Cost: one look-up.
@@ -67,12 +90,12 @@ WHERE m.state = 2 AND m.holder = ? AND m.slot BETWEEN ? AND ? ORDER BY m.slot;
 
 -- name: held_rows
 -- All of a holder's deliveries as rows, in the order of their receipts. Parameters: holder. Cost: their number.
-SELECT m.pos, m.queue, q.name, m.priority, m.handed, m.record, m.data, m.slot FROM message m JOIN queue q ON q.id = m.queue
+SELECT m.pos, m.queue, q.name, m.priority, m.handed, m.record, m.data, m.slot, m.lane, m.holder FROM message m JOIN queue q ON q.id = m.queue
 WHERE m.state = 2 AND m.holder = ? ORDER BY m.slot;
 
 -- name: row
 -- One message. Parameters: pos. Cost: one look-up.
-SELECT m.pos, m.queue, q.name, m.priority, m.handed, m.record, m.data, m.slot FROM message m JOIN queue q ON q.id = m.queue
+SELECT m.pos, m.queue, q.name, m.priority, m.handed, m.record, m.data, m.slot, m.lane, m.holder FROM message m JOIN queue q ON q.id = m.queue
 WHERE m.pos = ?;
 
 -- name: remove
@@ -86,6 +109,10 @@ DELETE FROM message WHERE pos BETWEEN ? AND ?;
 -- name: put_back
 -- Make a leased message ready again, in its old place, which is in front. Parameters: pos. Cost: one row.
 UPDATE message SET state = 0, holder = NULL, slot = NULL WHERE pos = ?;
+
+-- name: put_back_marked
+-- The same for one that has limits or keys. Parameters: state, its lane or 0, pos. Cost: one row.
+UPDATE message SET state = ?, lane = ?, holder = NULL, slot = NULL WHERE pos = ?;
 
 -- name: put_off
 -- Make a leased message due later. Parameters: due, pos. Cost: one row.

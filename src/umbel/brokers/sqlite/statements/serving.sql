@@ -26,7 +26,8 @@ DELETE FROM serves WHERE NOT EXISTS (SELECT 1 FROM worker w WHERE w.name = serve
 SELECT s.queue,
 EXISTS (SELECT 1 FROM serves w JOIN worker l ON l.name = w.worker WHERE w.queue = s.queue AND l.expires > ?),
 EXISTS (SELECT 1 FROM message m WHERE m.queue = q.id AND m.state = 0)
-OR EXISTS (SELECT 1 FROM message m WHERE m.queue = q.id AND m.state = 1),
+OR EXISTS (SELECT 1 FROM message m WHERE m.queue = q.id AND m.state = 1)
+OR EXISTS (SELECT 1 FROM message m WHERE m.queue = q.id AND m.state = -1),
 coalesce(q.paused, 0)
 FROM served s LEFT JOIN queue q ON q.name = s.queue ORDER BY s.queue;
 
@@ -44,6 +45,7 @@ SELECT 1 FROM queue q WHERE q.name = ? AND (
 q.paused
 OR EXISTS (SELECT 1 FROM message m WHERE m.queue = q.id AND m.state = 0)
 OR EXISTS (SELECT 1 FROM message m WHERE m.queue = q.id AND m.state = 1)
+OR EXISTS (SELECT 1 FROM message m WHERE m.queue = q.id AND m.state = -1)
 OR EXISTS (SELECT 1 FROM message m WHERE m.queue = q.id AND m.state = 2)
 OR EXISTS (SELECT 1 FROM dead d WHERE d.queue = q.id)));
 
