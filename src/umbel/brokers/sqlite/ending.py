@@ -22,17 +22,8 @@ from .store import Store
 def apply(store: Store, row: Row, outcome: Outcome, now: int) -> Removed | None:
     """What an outcome says. Answers with a dead letter or a cancelled one."""
     match outcome:
-        case Done(result):
-            remove(store, row.pos)
-            if row.record is not None:
-                records.done(store, row.record, result, now)
-            if row.flow is not None:
-                flows(store).done(row.envelope(), result, now)
-        case Replaced(needs, value, nodes):
-            remove(store, row.pos)
-            if row.record is not None:
-                records.done(store, row.record, None, now)
-            flows(store).replaced(row.envelope(), needs, value, nodes, now)
+        case Done() | Replaced():
+            _done(store, row, outcome, now)
         case Dead(reason, error):
             return bury(store, row, reason, now, error)
         case Dropped(reason, error):
@@ -44,6 +35,19 @@ def apply(store: Store, row: Row, outcome: Outcome, now: int) -> Removed | None:
         case Released():
             _release(store, row, outcome, now)
     return None
+
+
+def _done(store: Store, row: Row, outcome: Done | Replaced, now: int) -> None:
+    remove(store, row.pos)
+    result = outcome.result if isinstance(outcome, Done) else None
+    if row.record is not None:
+        records.done(store, row.record, result, now)
+    if row.flow is None:
+        return
+    if isinstance(outcome, Replaced):
+        flows(store).replaced(row.envelope(), outcome.needs, outcome.value, outcome.nodes, now)
+    else:
+        flows(store).done(row.envelope(), result, now)
 
 
 def _retry(store: Store, row: Row, after: int, error: bytes, now: int) -> None:

@@ -101,7 +101,7 @@ if plain then
   do return {'OK', said, due and due - now or -1, now, {}, values} end
 end
 
--- @include route record ring place flow ending front bury accept outcome promote holder
+-- @include route record ring place node flow member ending front bury accept outcome promote holder
 
 local function next_due_of(due)
   return due and math.max(due - now, 0) or -1
@@ -174,7 +174,7 @@ local function settle_others()
       if kind == 'N' then
         nodes = 1 + tonumber(ARGV[at + 5])
         if is_tracked(m) then records().finish(root, now, m, 'D', '', '') end
-        flows().replaced(root, now, m, tonumber(a), b, ARGV, at + 6, at + 4 + nodes)
+        members().replaced(root, now, m, tonumber(a), b, ARGV, at + 6, at + 4 + nodes)
       else
         local reason = apply_outcome(root, now, queue, m, kind, a, b)
         if reason then note(dropped, queue, m, reason) end
@@ -221,7 +221,7 @@ local function hand_out(prefix, m, special)
     records().started(root, now, m, holder, field)
     accounted = '1'
   end
-  if has_extras(m) and flows().moved(root, m, '@' .. field .. ' ' .. holder) then accounted = '1' end
+  if has_extras(m) and members().moved(root, m, '@' .. field .. ' ' .. holder) then accounted = '1' end
 end
 
 -- Why it is not to be handed out at all, or nil and those of its flags that make handing it out special.
@@ -233,7 +233,7 @@ local function refusal(queue, m)
   end
   -- Whoever cancelled it has told its record and its flow.
   if graves and redis.call('ZREM', graves, id_of(m)) == 1 then return 'cancelled' end
-  if flags >= EXTRA and flows().refuses(root, m) then
+  if flags >= EXTRA and members().refuses(root, m) then
     ended(root, now, m, 'V', 'cancelled', '')
     return 'cancelled'
   end

@@ -4,7 +4,7 @@
 -- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE a:QUEUE z:QUEUE · recorded tombs (sets) · m:ID n:ID
 -- Returns {how many, how many are left}; cancelled ones were gone already and are not counted.
 -- Cost: O(1) for a queue without tracked messages, the memory is freed in the background; else O(messages looked at).
--- @include clock route record ring place flow ending
+-- @include clock route record ring place node flow member ending
 local root, queue, budget, now = KEYS[1], ARGV[1], tonumber(ARGV[2]), server_now()
 local schedule, graves = root .. 's:' .. queue, root .. 'z:' .. queue
 local count, bytes = 0, 0
