@@ -341,8 +341,7 @@ def test_clones_and_dicts(add: Task[..., int]) -> None:
 def test_unknown_options_of_a_signature(add: Task[..., int]) -> None:
     with pytest.raises(ConfigError, match="did you mean 'queue'"):
         add.s(1).set(qeue="x")
-    with pytest.raises(ConfigError, match="not supported by this version yet"):
-        add.s(1).set(link=add.s(2))
+    assert add.s(1).set(link=add.s(2)).links == [add.s(2)]
 
 
 # -- the package

@@ -22,6 +22,7 @@ COMMANDS = {
     "status": "How it stands: queues, workers, what is wrong.",
     "queues": "List, peek into, purge, pause and resume queues.",
     "dead": "List, show, retry and delete dead letters.",
+    "flow": "List, draw, retry and cancel flows.",
     "task": "One task: why is it not running? Cancel it.",
     "doctor": "What loses, delays or refuses tasks, now or soon?",
     "signatures": "All tasks with their parameters; what a new release breaks.",
