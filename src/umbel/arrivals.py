@@ -179,7 +179,9 @@ class Flows:
     def close(self, entry: Entry, joins: Sequence[Node], now: int) -> None:
         entry.open, entry.touched = False, now
         for node in joins:
-            member = entry.nodes[node.number]
+            member = entry.nodes.get(node.number)
+            if member is None:
+                continue
             entry.total += bool(member.flags & NodeFlag.GATE) - bool(node.flags & NodeFlag.GATE)
             member.envelope, member.flags, member.label = node.envelope, node.flags & ~NodeFlag.HELD, node.label
             member.id, member.expires_after = node.envelope.id if node.envelope else "", node.expires_after
@@ -209,7 +211,7 @@ class Flows:
             if node.flags & NodeFlag.KEEP:
                 node.value = pack_error(reason, error)
             entry.failed += 1
-            if not node.flags & NodeFlag.CONTINUE:
+            if not node.flags & NodeFlag.CONTINUE and entry.ended is None:  # what is dropped because it was ended is no failure of its
                 entry.stopped += 1
                 self._first_failure(entry, node.number, envelope.id, reason, error, now)
             self._speak(entry, node)
@@ -293,9 +295,11 @@ class Flows:
                     return bound
                 node.saying, node.at = node.wants, 0
                 continue
-            follower = entry.nodes[node.edge(node.at)]
+            follower = entry.nodes.get(node.edge(node.at))
             node.at += 1
             bound -= 1
+            if follower is None:  # a client that adds a node before its followers; nobody else's settle shall fail for it
+                continue
             follower.left -= node.saying == Word.OK
             follower.never += (node.saying == Word.NEVER) - (node.said == Word.NEVER)
             self._look(entry, follower, node, now)

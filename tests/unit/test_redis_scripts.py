@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.servers import RedisServer
 from umbel.brokers.redis import scripts
 from umbel.brokers.redis.connection import Address, Line
-from umbel.envelope import Envelope, Flag, pack, unpack
+from umbel.envelope import Envelope, Extra, Flag, pack, unpack
 from umbel.errors import WireError
 
 LUA = files("umbel.brokers.redis") / "lua"
@@ -101,3 +101,9 @@ def test_lua_knows_the_flags_by_their_values() -> None:
     text = (LUA / "parts" / "route.lua").read_text("utf-8")
     names, values = re.search(r"local (LOST_DEAD.*) = (.*)", text).groups()  # type: ignore[union-attr] # the line is what is tested
     assert [int(Flag[name]) for name in names.split(", ")] == [int(value, 16) for value in values.split(", ")]
+
+
+def test_lua_knows_the_tags_of_extras_by_their_values() -> None:
+    text = (LUA / "parts" / "node.lua").read_text("utf-8")
+    names, values = re.search(r"local (FLOW, NODE, .*) = (\d.*)", text).groups()  # type: ignore[union-attr] # the line is what is tested
+    assert [int(Extra[name]) for name in names.split(", ")] == [int(value) for value in values.split(", ")]

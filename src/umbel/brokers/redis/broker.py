@@ -33,6 +33,7 @@ from .checkup import Patient, checkup
 from .connection import Address, Line
 from .durability import dangers, insist
 from .inspection import RedisInspects
+from .joins import RedisJoins
 from .keys import Keys
 from .remember import RedisRemembers
 from .runs import Argument, SettleArguments, field, outcome_arguments, runs
@@ -45,16 +46,17 @@ _PURGED_AT_ONCE = 1000
 _ALWAYS = 1 << 52  # ms; what Lua's numbers hold exactly
 
 
-class RedisBroker(RedisInspects, RedisRemembers, RedisServes, Broker):
+class RedisBroker(RedisInspects, RedisRemembers, RedisServes, RedisJoins, Broker):
     """A store on one Redis primary. Two connections: one for everything, one that waits."""
 
-    capabilities = Capabilities(name="redis", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES)))
+    capabilities = Capabilities(name="redis", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES, Facet.JOINS)))
 
     def __init__(self, url: str, settings: BrokerSettings, clock: Clock) -> None:
         self._keys = Keys(settings.app)
         self._dedupe_ms = int(settings.dedupe_ttl * 1000)
         self._record_ms = int(settings.record_ttl * 1000)
         self._served_ms = int(settings.served_ttl * 1000)
+        self._grace_ms = int(settings.flow_grace * 1000)
         self._dead_bytes = settings.dead_letter_bytes
         self._dead_ms = int(settings.dead_letter_ttl * 1000)
         address = self._address = Address(url, settings.app, settings.reply_timeout)
@@ -228,7 +230,7 @@ class RedisBroker(RedisInspects, RedisRemembers, RedisServes, Broker):
         fixed = (keys.root, keys.workers, keys.about, keys.queues, keys.ids, keys.died, keys.gone)
         end = (_ALWAYS if until is None else until) if rescue else 0
         promoted, dropped, rescued, buried, pruned, trimmed, more = self._open_line().run(
-            scripts.MAINTAIN, len(fixed), *fixed, end, self._dead_bytes, self._dead_ms, self._served_ms
+            scripts.MAINTAIN, len(fixed), *fixed, end, self._dead_bytes, self._dead_ms, self._served_ms, self._grace_ms
         )
         return Maintained(
             promoted=promoted,

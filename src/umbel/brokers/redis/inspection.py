@@ -115,10 +115,14 @@ class RedisInspects(Inspects):
         stored = stored_id(id)
         if stored is None:
             return Cancelled.UNKNOWN
-        answer = self._open_line().run(scripts.CANCEL, 1, self._keys.root, stored, int(terminate))
-        if answer != b"PLAIN":
-            return Cancelled(replies.text(answer).lower())
         for _ in range(_ROUNDS):
+            answer = self._open_line().run(scripts.CANCEL, 1, self._keys.root, stored, int(terminate))
+            if isinstance(answer, list):
+                if self._in_queue(stored, answer[1], True):
+                    return Cancelled.WAITING
+                continue
+            if answer != b"PLAIN":
+                return Cancelled(replies.text(answer).lower())
             if any(self._cancel_held(stored, holder, terminate) for holder, _ in self._crews()):
                 return Cancelled.RUNNING
             if any(self._in_queue(stored, queue, True) for queue in sorted(self._open_line().call("SMEMBERS", self._keys.queues))):

@@ -33,9 +33,16 @@ key (after the root)  type    what
 ``recorded``          set     queues that ever had a tracked message
 ``served``            zset    queues that a worker said it serves, by the time when one last did
 ``v:QUEUE``           set     workers that said so
+``f:FLOW``            hash    a flow; ``fn:`` ``fm:`` ``fr:`` ``fz:`` ``fx:`` ``fs:`` are its nodes, messages, values …:
+                              see ``lua/parts/flow.lua``
+``flows``             zset    all flows by the time when they began
+``fopen``             zset    open ones by the time when they were last touched
+``fends``             zset    finished ones by the time until when they are kept
+``fbusy``             set     those that maintenance has to go on with
+``fdead``             hash    name of a member's dead letter to its flow
 ====================  ======  ==============================================================================
 
-Room is kept for what is not here yet: lanes (``l:``), groups (``g:``), flows (``f:``), ticks (``ticks``).
+Room is kept for what is not here yet: lanes (``l:``), groups (``g:``), ticks (``ticks``).
 """
 
 from __future__ import annotations
@@ -46,7 +53,7 @@ _ESCAPES = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D"})
 class Keys:
     """The keys of one app, as bytes."""
 
-    __slots__ = ("about", "buried", "dead", "died", "gone", "ids", "paused", "queues", "root", "served", "workers")
+    __slots__ = ("about", "buried", "dead", "died", "flows", "gone", "ids", "paused", "queues", "root", "served", "workers")
 
     def __init__(self, app: str) -> None:
         # a closing brace in the app's name would end the hash tag early
@@ -61,6 +68,7 @@ class Keys:
         self.buried = self.root + b"buried"
         self.paused = self.root + b"paused"
         self.served = self.root + b"served"
+        self.flows = self.root + b"flows"
 
     def ready(self, queue: bytes, priority: int) -> bytes:
         return b"%br:%d:%b" % (self.root, priority, queue)
@@ -95,3 +103,15 @@ class Keys:
 
     def news(self, id: bytes) -> bytes:
         return self.root + b"n:" + id
+
+    def flow(self, id: str) -> bytes:
+        return self.root + b"f:" + id.encode()
+
+    def flow_nodes(self, id: str) -> bytes:
+        return self.root + b"fn:" + id.encode()
+
+    def flow_values(self, id: str) -> bytes:
+        return self.root + b"fr:" + id.encode()
+
+    def flow_news(self, id: str) -> bytes:
+        return self.root + b"fs:" + id.encode()

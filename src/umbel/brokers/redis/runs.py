@@ -11,7 +11,7 @@ from ...broker import Settle
 from ...envelope import EXPLICIT, TRACKED, Envelope, Receipt, id_bytes
 from ...errors import WireError
 from ...intake import Intake, queue_bytes
-from ...outcome import Dead, Done, Dropped, Outcome, Released, Replaced, Retry
+from ...outcome import Dead, Done, Dropped, Node, Outcome, Released, Replaced, Retry
 
 Argument = bytes | str | int
 
@@ -79,8 +79,22 @@ def outcome_arguments(outcome: Outcome) -> tuple[Argument, Argument, Argument]:
             return "R", max(after, 0), error
         case Released(after, _, parked):
             return "F", max(after, 0), int(parked)
-        case Replaced():  # the store knows no flows yet: intake has refused what it brings along
-            return "D", b"", b""
+        case Replaced(needs, value, _):
+            return "N", needs, value
+
+
+def node_arguments(nodes: Sequence[Node], intake: Intake) -> list[Argument]:
+    """Script arguments for nodes: see ``lua/parts/member.lua``."""
+    arguments: list[Argument] = []
+    for node, packed in zip(nodes, intake.noded(nodes), strict=True):
+        arguments += (node.number, int(node.flags), node.needs, node.expires_after, node.label, len(node.followers))
+        for edge in node.followers:
+            arguments += edge
+        if node.envelope is None or packed is None:
+            arguments += (b"", 0, 0, b"")
+        else:
+            arguments += (queue_bytes(node.envelope.queue), node.envelope.due, node.envelope.after, packed)
+    return arguments
 
 
 class SettleArguments:
@@ -118,6 +132,9 @@ class SettleArguments:
 
     def _add_other(self, settle: Settle) -> None:
         then = runs(settle.then, self._intake.carried(settle))
+        if type(settle.outcome) is Replaced:
+            nodes = node_arguments(settle.outcome.nodes, self._intake)
+            then = [len(nodes), *nodes, *then]
         self.carries = self.carries or bool(then)
         self.others += (field(settle.receipt), *outcome_arguments(settle.outcome), len(then), *then)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...broker import BrokerSettings, Receipted
-from ...envelope import EXPLICIT, TRACKED, Envelope
+from ...envelope import EXPLICIT, TRACKED, Envelope, Extra
 from . import records
 from .statements import SQL
 from .store import Store
@@ -36,7 +36,8 @@ def accept(store: Store, settings: BrokerSettings, prepared: Sequence[Prepared],
             if envelope.flags & TRACKED:
                 number = records.begin(store, settings, envelope, due, now)
         queue = store.queues.get(envelope.queue) or queue_number(store, envelope.queue)
-        rows.append((queue, envelope.priority, 1 if due else 0, due, min(envelope.expires, FAR), number, data))
+        flow = flow_number(store, envelope) if envelope.extras else None
+        rows.append((queue, envelope.priority, 1 if due else 0, due, min(envelope.expires, FAR), number, data, flow))
         answers.append(Receipted(envelope.id))
     store.connection.executemany(SQL["message_add"], rows)
     return answers
@@ -45,6 +46,13 @@ def accept(store: Store, settings: BrokerSettings, prepared: Sequence[Prepared],
 def _known(store: Store, settings: BrokerSettings, id: str, now: int) -> bool:
     """Was this explicit id accepted within its time? If not, it is from now on."""
     return store.connection.execute(SQL["known_add"], (id, now + int(settings.dedupe_ttl * 1000), now)).rowcount == 0
+
+
+def flow_number(store: Store, envelope: Envelope) -> int | None:
+    """The number of the flow that it is a member of; None for one that is of none, or of one that is not there."""
+    id = (envelope.extras or {}).get(Extra.FLOW)
+    row = id and store.connection.execute(SQL["flow_number"], (id.decode("utf-8", "replace"),)).fetchone()
+    return row[0] if row else None
 
 
 def queue_number(store: Store, name: str) -> int:

@@ -29,16 +29,17 @@ from .address import Address
 from .checkup import checkup
 from .claim import Claim
 from .inspection import SQLiteInspects
+from .joins import SQLiteJoins
 from .remember import SQLiteRemembers
 from .serving import SQLiteServes
 from .store import Store
 from .wait import Waiter
 
 
-class SQLiteBroker(SQLiteInspects, SQLiteRemembers, SQLiteServes, Broker):
+class SQLiteBroker(SQLiteInspects, SQLiteRemembers, SQLiteServes, SQLiteJoins, Broker):
     """A store in one file of this machine."""
 
-    capabilities = Capabilities(name="sqlite", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES)))
+    capabilities = Capabilities(name="sqlite", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES, Facet.JOINS)))
 
     def __init__(self, address: Address, settings: BrokerSettings, clock: Clock) -> None:
         self.settings, self.clock = settings, clock

@@ -12,6 +12,7 @@ from ...errors import WireError
 from . import ending, records
 from .counters import is_handed_alone
 from .exchange import Holder
+from .flows import flows
 from .rows import INDEX_MASK, SLOT_BITS, Row, read, runs
 from .statements import SQL
 from .store import Store
@@ -75,14 +76,17 @@ class Claim:
     def _take(self, rows: list[Any], number: int, queue: str, taken: list[tuple[int, int]]) -> _End:
         """Hand out ``rows``, adding to ``taken`` (pos, slot) of each that was, until something ends it."""
         base, holder = self._seq << SLOT_BITS, self._holder.name
-        for pos, priority, expires, handed, record, data in rows:
+        for pos, priority, expires, handed, record, data, flow in rows:
             if expires and expires <= self._now:
-                self._drop(Row(pos, number, queue, priority, handed, record, data, None), "expired")
+                self._drop(Row(pos, number, queue, priority, handed, record, data, None, flow), "expired")
                 continue
             try:
                 envelope = read(data, queue, handed + 1)
             except WireError:
-                self._drop(Row(pos, number, queue, priority, handed, record, data, None), "unreadable")
+                self._drop(Row(pos, number, queue, priority, handed, record, data, None, flow), "unreadable")
+                continue
+            if flow is not None and flows(self._store).holds(envelope):
+                self._drop(Row(pos, number, queue, priority, handed, record, data, None, flow), "cancelled")
                 continue
             alone = is_handed_alone(envelope)
             if alone and self._holds_something():
@@ -116,9 +120,9 @@ def promote(store: Store, number: int, queue: str, now: int, limit: int, dropped
     if not rows:
         return 0, 0
     place: int = execute(SQL["last_pos"]).fetchone()[0]
-    for pos, priority, expires, handed, record, data in rows:
+    for pos, priority, expires, handed, record, data, flow in rows:
         if expires and expires <= now:
-            dropped.append(ending.drop(store, Row(pos, number, queue, priority, handed, record, data, None), "expired", now))
+            dropped.append(ending.drop(store, Row(pos, number, queue, priority, handed, record, data, None, flow), "expired", now))
             continue
         place += 1
         moves.append((place, pos))

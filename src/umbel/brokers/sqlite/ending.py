@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from ...broker import Removed
-from ...envelope import LOST_DEAD, Envelope
-from ...outcome import Dead, Done, Dropped, Outcome, Released, Retry
+from ...envelope import ALONE, CANCELLED, LOST_DEAD, Envelope
+from ...joins import NodeState
+from ...outcome import Dead, Done, Dropped, Outcome, Released, Replaced, Retry
 from . import records
 from .accept import FAR
 from .counters import is_cancelled, stamped
+from .flows import flows
 from .rows import Row
 from .statements import SQL
 from .store import Store
@@ -18,10 +22,8 @@ from .store import Store
 def apply(store: Store, row: Row, outcome: Outcome, now: int) -> Removed | None:
     """What an outcome says. Answers with a dead letter or a cancelled one."""
     match outcome:
-        case Done(result):
-            remove(store, row.pos)
-            if row.record is not None:
-                records.done(store, row.record, result, now)
+        case Done() | Replaced():
+            _done(store, row, outcome, now)
         case Dead(reason, error):
             return bury(store, row, reason, now, error)
         case Dropped(reason, error):
@@ -33,6 +35,19 @@ def apply(store: Store, row: Row, outcome: Outcome, now: int) -> Removed | None:
         case Released():
             _release(store, row, outcome, now)
     return None
+
+
+def _done(store: Store, row: Row, outcome: Done | Replaced, now: int) -> None:
+    remove(store, row.pos)
+    result = outcome.result if isinstance(outcome, Done) else None
+    if row.record is not None:
+        records.done(store, row.record, result, now)
+    if row.flow is None:
+        return
+    if isinstance(outcome, Replaced):
+        flows(store).replaced(row.envelope(), outcome.needs, outcome.value, outcome.nodes, now)
+    else:
+        flows(store).done(row.envelope(), result, now)
 
 
 def _retry(store: Store, row: Row, after: int, error: bytes, now: int) -> None:
@@ -69,6 +84,19 @@ def rewrite(store: Store, row: Row, envelope: Envelope) -> Row:
     return row._replace(data=data, handed=0)
 
 
+def revived(envelope: Envelope) -> Envelope:
+    """A dead letter's message as it begins anew."""
+    flags = envelope.flags & ~(ALONE | CANCELLED)
+    return msgspec.structs.replace(envelope, attempt=1, crashes=0, losses=0, parked=0, flags=flags)
+
+
+def mark_cancelled(store: Store, row: Row) -> None:
+    """It is in somebody's hands, and will not run again."""
+    if envelope := row.readable():
+        envelope.flags |= CANCELLED
+        rewrite(store, row, envelope)
+
+
 def put_back(store: Store, row: Row) -> None:
     """In front, where it was."""
     store.connection.execute(SQL["put_back"], (row.pos,))
@@ -83,6 +111,8 @@ def drop(store: Store, row: Row, reason: str, now: int, error: bytes = b"") -> R
     """Take it out for good."""
     remove(store, row.pos)
     records.dropped(store, row.record, reason, error, now)
+    if row.flow is not None and (envelope := row.readable()):
+        flows(store).failed(envelope, NodeState.DROPPED, reason, error, now)
     return row.removed(reason)
 
 
@@ -91,8 +121,10 @@ def bury(store: Store, row: Row, reason: str, now: int, error: bytes = b"") -> R
     removed = row.removed(reason)
     data = row.data if not (row.handed and removed.id) else stamped(row.data, row.envelope())
     remove(store, row.pos)
-    store.connection.execute(SQL["bury"], (row.queue, row.priority, removed.id, now, reason, error, data))
+    store.connection.execute(SQL["bury"], (row.queue, row.priority, removed.id, now, reason, error, data, row.flow))
     records.dead(store, row.record, reason, error, now)
+    if row.flow is not None and (envelope := row.readable()):
+        flows(store).failed(envelope, NodeState.FAILED, reason, error, now)
     return removed
 
 

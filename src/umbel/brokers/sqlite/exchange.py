@@ -76,7 +76,7 @@ def settle(
             verdicts.append(_lost(store, holder, slot))
             continue
         verdicts.append(Verdict.WON)
-        if type(one.outcome) is Done and found[1] is None:  # nearly always: gathered, to be removed at once
+        if type(one.outcome) is Done and found[1] is None and found[2] is None:  # nearly always: gathered, to be removed at once
             finished.append(found[0])
         else:
             _apply(store, found[0], one, now, dropped)
@@ -95,15 +95,15 @@ def _apply(store: Store, pos: int, one: Settle, now: int, dropped: list[Removed]
         dropped.append(removed)
 
 
-def _held(store: Store, holder: Holder, settles: Sequence[Settle]) -> dict[int, tuple[int, int | None]]:
-    """(pos, record) of deliveries by slot: of those that are settled at least."""
+def _held(store: Store, holder: Holder, settles: Sequence[Settle]) -> dict[int, tuple[int, int | None, int | None]]:
+    """(pos, record, flow) of deliveries by slot: of those that are settled at least."""
     execute = store.connection.execute
     if len(settles) > _FEW:
         rows = execute(SQL["held"], (holder.id,)).fetchall()
     else:
         slots = {slot_of(one.receipt, holder.name) for one in settles}
         rows = [row for slot in slots for row in execute(SQL["held_one"], (holder.id, slot))]
-    return {slot: (pos, record) for slot, pos, record in rows}
+    return {slot: (pos, record, flow) for slot, pos, record, flow in rows}
 
 
 def _lost(store: Store, holder: Holder, slot: int) -> Verdict:

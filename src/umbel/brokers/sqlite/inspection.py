@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any
 
 from ...broker import BrokerSettings
-from ...envelope import ALONE, CANCELLED, id_bytes
+from ...envelope import id_bytes
 from ...errors import WireError
 from ...facets import Cancelled, Inspects, Listed, Page, Place, WorkerSeen
 from . import ending, records
 from .accept import queue_number
 from .counters import stamped
+from .flows import flows
 from .rows import Row, read, shown
 from .statements import SQL
 from .store import Store
@@ -141,9 +142,7 @@ class SQLiteInspects(Inspects):
             if row.slot is None:
                 ending.drop(self.store, row, "cancelled", now)
                 return Cancelled.WAITING
-            envelope = row.envelope()
-            envelope.flags |= CANCELLED
-            ending.rewrite(self.store, row, envelope)
+            ending.mark_cancelled(self.store, row)
             if terminate:
                 worker = execute(SQL["standing"], (pos,)).fetchone()[7]
                 execute(SQL["command_add"], (worker, "cancel", id))
@@ -154,17 +153,20 @@ class SQLiteInspects(Inspects):
         return self._each_letter(ids, queue, self._redrive_one)
 
     def _redrive_one(self, letter: Any, now: int) -> bool:
-        pos, queue, priority, data = letter
+        pos, queue, priority, data, flow = letter
         [(name,)] = self.store.connection.execute(SQL["queue_name"], (queue,)).fetchall()
         try:
             envelope = read(data, name, 0)
         except WireError:
             return False  # what cannot be read would only come back
-        envelope.attempt, envelope.crashes, envelope.losses, envelope.parked = 1, 0, 0, 0
-        envelope.flags &= ~(ALONE | CANCELLED)
+        if flow is not None and flows(self.store).holds(envelope):
+            return False  # its flow was ended: it must not start
+        envelope = ending.revived(envelope)
+        if flow is not None:
+            flows(self.store).again(envelope, now)
         number = records.begin(self.store, self.settings, envelope, 0, now) if envelope.tracked else None
         expires = min(envelope.expires, _LAST)
-        self.store.connection.execute(SQL["message_add"], (queue, priority, 0, 0, expires, number, stamped(data, envelope)))
+        self.store.connection.execute(SQL["message_add"], (queue, priority, 0, 0, expires, number, stamped(data, envelope), flow))
         self.store.connection.execute(SQL["dead_remove"], (pos,))
         return True
 

@@ -64,8 +64,8 @@ def give_back(store: Store, holder: str, receipts: Sequence[Receipt], now: int) 
         return 0
     slots = sorted({slot_of(receipt, holder) for receipt in receipts})
     found = [row for slot in slots for row in execute(SQL["held_one"], (id, slot)).fetchall()]
-    rows = [Row(*execute(SQL["row"], (pos,)).fetchone()) for _, pos, _ in found]
-    for slot, _, _ in found:
+    rows = [Row(*execute(SQL["row"], (pos,)).fetchone()) for _, pos, *_ in found]
+    for slot, *_ in found:
         execute(SQL["taken_add"], (id, slot))
     if found:
         execute(SQL["taken_prune"], (id, found[-1][0] - (_TRACES_KEPT << SLOT_BITS)))

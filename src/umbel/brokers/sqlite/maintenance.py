@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ...broker import MAX_PROMOTE, BrokerSettings, Maintained, QueueStats
 from . import ending, leases, records
 from .claim import promote
+from .joins import tend
 from .rows import Row
 from .serving import forget_served
 from .statements import SQL
@@ -31,6 +32,7 @@ def maintain(store: Store, settings: BrokerSettings, rescue: bool, now: int) -> 
         leases.rescue(store, done, now, _BOUND)
     _prune(store, settings, done, now)
     _trim(store, settings, done)
+    tend(store, settings, done, now)
     forget_served(store, now - int(settings.served_ttl * 1000), now)
     return done
 
@@ -70,13 +72,14 @@ def _trim(store: Store, settings: BrokerSettings, done: Maintained) -> None:
     over = execute(SQL["dead_bytes"]).fetchone()[0] - settings.dead_letter_bytes
     if over <= 0:
         return
-    for pos, size in execute(SQL["dead_oldest"], (_BOUND,)).fetchall():
+    oldest = execute(SQL["dead_oldest"], (_BOUND,)).fetchall()
+    for pos, size in oldest:
         execute(SQL["dead_remove"], (pos,))
         done.trimmed += 1
         over -= size
         if over <= 0:
             return
-    done.more = True
+    done.more |= len(oldest) == _BOUND
 
 
 def purge_some(store: Store, queue: str, now: int) -> int:
@@ -86,9 +89,12 @@ def purge_some(store: Store, queue: str, now: int) -> int:
     if found is None:
         return 0
     rows = execute(SQL["waiting_of"], (found[0], found[0], _PURGE)).fetchall()
-    for _, record in rows:
-        records.dropped(store, record, "purged", b"", now)
-    store.connection.executemany(SQL["remove"], [(pos,) for pos, _ in rows])
+    for pos, record, flow in rows:
+        if flow is not None:
+            ending.drop(store, Row(*execute(SQL["row"], (pos,)).fetchone()), "purged", now)
+        else:
+            records.dropped(store, record, "purged", b"", now)
+    store.connection.executemany(SQL["remove"], [(pos,) for pos, _, flow in rows if flow is None])
     return len(rows)
 
 

@@ -26,6 +26,8 @@ class Row(NamedTuple):
     record: int | None
     data: bytes
     slot: int | None
+    flow: int | None = None
+    """The number of the flow that it is a member of."""
 
     def envelope(self) -> Envelope:
         """The envelope with all hand-overs counted. Raises ``WireError`` for bytes that are none."""

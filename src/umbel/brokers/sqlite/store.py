@@ -51,6 +51,10 @@ class Store:
         self.path = address.path.absolute()
         self.queues: dict[str, int] = {}
         """Numbers of queues, by name; a queue keeps its number for ever."""
+        self.at_end: list[Callable[[], None]] = []
+        """What the step under way still has to write before it is committed."""
+        self.flows: object = None
+        """What the step under way has read of flows: see ``flows.py``."""
         self._connection: sqlite3.Connection | None = None
         self._owner = (0, 0)
         self._identity = (0, 0)
@@ -201,6 +205,8 @@ class Store:
         try:
             self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
             answer = step(self.clock.now())
+            for job in self.at_end:
+                job()
             connection.execute("COMMIT")
         except BaseException as exc:
             rollback(connection)
@@ -208,6 +214,10 @@ class Store:
             if isinstance(exc, sqlite3.Error):
                 raise translated(exc, self.path) from exc
             raise
+        finally:
+            if self.at_end:
+                self.at_end.clear()
+                self.flows = None
         return answer
 
     def _empty_wal(self, connection: sqlite3.Connection) -> bool:

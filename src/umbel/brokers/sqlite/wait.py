@@ -113,7 +113,7 @@ def _is_for_all(store: Store, queue: int, now: int) -> bool:
     row = store.connection.execute(SQL["ready"], (queue, 1)).fetchone()
     if row is None:
         return False
-    _, _, expires, handed, _, data = row
+    _, _, expires, handed, _, data, _ = row
     try:
         return not read(data, "", handed).handed_alone or 0 < expires <= now
     except WireError:

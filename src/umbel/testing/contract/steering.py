@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ...broker import Blame
-from ...envelope import CANCELLED
+from ...envelope import CANCELLED, TRACKED
 from ...facets import Inspects, require
 from ...joins import FlowState, Joins, NodeState, pack_value
 from ...outcome import Done, Dropped, Outcome, Retry
@@ -73,6 +75,19 @@ class TestCancelFlow:
         joins.cancel_flow("f", terminate=True)
         assert [(c.do, c.id) for c in broker.renew("w1", LONG).commands] == [("cancel", "f.1")]
         assert all(d.envelope.flags & CANCELLED for d in broker.resume(hand.name))
+
+    @needs(Joins)
+    def test_it_is_no_failure(self, harness: Harness) -> None:
+        broker = harness.broker()
+        joins = begun(broker, *chain_of(2), node(3), handler=envelope("handler", "errors"))
+        hand = Hand(broker)
+        running = hand.claim_one()
+        joins.cancel_flow("f")
+        hand.settle(running, FAILED)
+        maintain_all(broker)
+        assert hand.claim(10, "errors") == []
+        seen = stand(joins)
+        assert (seen.state, seen.failed_node, seen.reason, seen.finished > 0) == (FlowState.REVOKED, None, "", True)
 
     @needs(Joins)
     def test_an_open_flow(self, harness: Harness) -> None:
@@ -212,6 +227,22 @@ class TestRetryFlow:
         assert delivery.envelope.body == b"whole"
         hand.done(delivery)
         assert run(hand) == [2]
+
+    @needs(Joins, Inspects)
+    @pytest.mark.parametrize("flags", [0, TRACKED])
+    def test_one_that_was_cancelled_where_it_waits(self, harness: Harness, flags: int) -> None:
+        broker = harness.broker()
+        inspects = require(broker, Inspects)
+        first = node(1, 2)
+        assert first.envelope is not None
+        first.envelope.flags |= flags
+        joins = begun(broker, node(2, needs=1), first)
+        for _ in range(3):
+            assert inspects.cancel("f.1") == "waiting"
+            assert (states(joins), counts(broker)) == ({1: DROPPED, 2: ABANDONED}, (0, 0, 0, 0))
+            assert joins.retry_flow("f").retried == 1
+            assert (states(joins), counts(broker)) == ({1: NodeState.READY, 2: BLOCKED}, (1, 0, 0, 0))
+        assert run(Hand(broker)) == [1, 2]
 
     @needs(Joins, Inspects)
     def test_a_dead_letter_that_was_forgotten_hinders_no_retry(self, harness: Harness) -> None:

@@ -2,9 +2,10 @@
 -- KEYS  1 root
 -- ARGV  1 id as stored · 2 '1' to have its worker end it, if it runs
 -- Made from root: m:ID n:ID · s:QUEUE z:QUEUE · h:HOLDER · c:WORKER · tombs serial
--- Returns 'WAITING' it will not run · 'RUNNING' it will not run again · 'UNKNOWN' it has ended · 'PLAIN' it has no record.
+-- Returns 'WAITING' it will not run · 'RUNNING' it will not run again · 'UNKNOWN' it has ended · 'PLAIN' it has no record ·
+--         {'SEARCH', queue} it is a member of a flow, in one of that queue's lists.
 -- Cost: O(log n) of its queue's schedule.
--- @include clock route record ring place front rank cancelling
+-- @include clock route record ring place node flow member ending front rank cancelling
 local root, id, now = KEYS[1], ARGV[1], server_now()
 redis.call('HDEL', root .. 'm:' .. id, '') -- the first write, and one that is never refused for lack of room
 local state, queue, holder, field, d = unpack(redis.call('HMGET', root .. 'm:' .. id, 's', 'q', 'h', 'g', 'd'))
@@ -20,10 +21,12 @@ if d then
   local member = scheduled_at(root, queue, d)
   if not member then return 'UNKNOWN' end
   redis.call('ZREM', root .. 's:' .. queue, member)
-  cancelled_record(root, now, string.sub(member, SERIAL + 1))
+  ended(root, now, string.sub(member, SERIAL + 1), 'V', 'cancelled', '')
   return 'WAITING'
 end
 if state ~= records().PENDING and state ~= records().RETRY then return 'UNKNOWN' end
+-- Its flow has to be told what was cancelled, and keeps it.
+if redis.call('HGET', root .. 'm:' .. id, 'i') then return {'SEARCH', queue} end
 cancel_ready(root, now, queue, id)
 records().finish_of(root, now, id, records().REVOKED, 'cancelled', '')
 return 'WAITING'

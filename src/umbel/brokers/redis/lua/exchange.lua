@@ -4,9 +4,10 @@
 --       6 index of the first other settle ·
 --       7 the caller's order of its settles: p plain, o other, f of another holder; '' for all of them plain
 --       8 … queues to claim from, in order · plain settles: fields of deliveries that are done, without a result ·
---       other settles: field, kind, a, b, number of `then` arguments, those (see parts/outcome.lua, parts/accept.lua)
+--       other settles: field, kind, a, b, number of `then` arguments, those (see parts/outcome.lua, parts/accept.lua);
+--       of kind N (it goes on as other nodes; a: needs, b: value) the `then` begin with the number of arguments of nodes, and those
 -- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE a:QUEUE queues ids serial paused tombs z:QUEUE dead died buried
---                 deadsize recorded m:ID n:ID
+--                 deadsize recorded m:ID n:ID · flows: see parts/flow.lua
 -- Returns {'FENCED'} not admitted · {'LATE'} lease ended · {'SEQUENCE', last} ·
 --         {'OK', verdicts (w won, s superseded, a absent; in the caller's order), next due in ms or -1, now,
 --          dropped (id, queue, reason …), deliveries (as kept: queue, envelope), their indexes (only when repeated)}
@@ -100,7 +101,7 @@ if plain then
   do return {'OK', said, due and due - now or -1, now, {}, values} end
 end
 
--- @include route record ring place front bury accept outcome promote holder
+-- @include route record ring place node flow member ending front bury accept outcome promote holder
 
 local function next_due_of(due)
   return due and math.max(due - now, 0) or -1
@@ -129,14 +130,14 @@ if seq ~= last + 1 then return {'SEQUENCE', last} end
 local at = other_at
 while at <= #ARGV do
   local extra = tonumber(ARGV[at + 4])
-  if extra > 0 then redis.call('SADD', root .. 'queues', ARGV[at + 5]) end
+  if extra > 0 then redis.call('HSET', held, 'v', state[3]) end
   at = at + 5 + extra
 end
 redis.call('HDEL', held, 'd')
 
 local dropped, verdicts = {}, {}
--- Has this holder ever been handed a tracked message? Nobody else's settles are looked into.
-local recorded = state[5]
+-- Has this holder ever been handed a message of which an account is kept (a record, a flow)? Nobody else's settles are looked into.
+local accounted = state[5]
 
 local function missing(field)
   return redis.call('ZSCORE', taken, field) and 's' or 'a'
@@ -149,9 +150,9 @@ local function settle_plain()
     for i = 1, #there do
       local value = there[i]
       verdicts[#verdicts + 1] = value and 'w' or missing(ARGV[from + i - 1])
-      if value and recorded then
+      if value and accounted then
         local _, m = queue_and_message(value)
-        if is_tracked(m) then records().finish(root, now, m, records().SUCCESS, '', '') end
+        ended(root, now, m, 'D', '', '')
       end
     end
     redis.call('HDEL', held, unpack(ARGV, from, to))
@@ -169,9 +170,16 @@ local function settle_others()
       redis.call('HDEL', held, field)
       verdicts[#verdicts + 1] = 'w'
       local queue, m = queue_and_message(value)
-      local reason = apply_outcome(root, now, queue, m, kind, a, b)
-      if reason then note(dropped, queue, m, reason) end
-      if extra > 0 then accept(root, now, ARGV, at + 5, at + 4 + extra, dedupe_ms, record_ms) end
+      local nodes = 0
+      if kind == 'N' then
+        nodes = 1 + tonumber(ARGV[at + 5])
+        if is_tracked(m) then records().finish(root, now, m, 'D', '', '') end
+        members().replaced(root, now, m, tonumber(a), b, ARGV, at + 6, at + 4 + nodes)
+      else
+        local reason = apply_outcome(root, now, queue, m, kind, a, b)
+        if reason then note(dropped, queue, m, reason) end
+      end
+      if extra > nodes then accept(root, now, ARGV, at + 5 + nodes, at + 4 + extra, dedupe_ms, record_ms) end
     end
     at = at + 5 + extra
   end
@@ -208,10 +216,12 @@ local function hand_out(prefix, m, special)
   hold[2 * count + 1] = field
   hold[2 * count + 2] = value
   values[count + 1] = value
-  if special ~= 0 and is_tracked(m) then
+  if special == 0 then return end
+  if is_tracked(m) then
     records().started(root, now, m, holder, field)
-    recorded = '1'
+    accounted = '1'
   end
+  if has_extras(m) and members().moved(root, m, '@' .. field .. ' ' .. holder) then accounted = '1' end
 end
 
 -- Why it is not to be handed out at all, or nil and those of its flags that make handing it out special.
@@ -221,13 +231,17 @@ local function refusal(queue, m)
     bury(root, now, queue, m, 'unreadable', '')
     return 'unreadable'
   end
-  -- Whoever cancelled it has written its record.
+  -- Whoever cancelled it has told its record and its flow.
   if graves and redis.call('ZREM', graves, id_of(m)) == 1 then return 'cancelled' end
+  if flags >= EXTRA and members().refuses(root, m) then
+    ended(root, now, m, 'V', 'cancelled', '')
+    return 'cancelled'
+  end
   if expires > 0 and expires <= now then
-    if is_tracked(m) then records().finish(root, now, m, records().EXPIRED, 'expired', '') end
+    ended(root, now, m, 'X', 'expired', '')
     return 'expired'
   end
-  return nil, bit.band(flags, SPECIAL)
+  return nil, bit.band(flags, SPECIAL + EXTRA)
 end
 
 local function holds_nothing()
@@ -246,7 +260,7 @@ local function claim_list(key, head, queue, prefix)
       if reason then
         note(dropped, queue, m, reason)
         drops = drops + 1
-      elseif special <= TRACKED then
+      elseif bit.band(special, HANDED_ALONE) == 0 then
         hand_out(prefix, m, special)
       else
         local given = holds_nothing()
@@ -339,7 +353,7 @@ if not said then
 end
 due = claim()
 redis.call('HSET', held, 's', ARGV[1], 'v', said)
-if recorded and not state[5] then redis.call('HSET', held, 'm', recorded) end
+if accounted and not state[5] then redis.call('HSET', held, 'm', accounted) end
 if #dropped > 0 then redis.call('HSET', held, 'd', cmsgpack.pack(dropped)) end
 for i = 1, #hold, CHUNK do
   redis.call('HSET', held, unpack(hold, i, math.min(i + CHUNK - 1, #hold)))

@@ -3,7 +3,7 @@
 -- ARGV  fields `sequence:index`
 -- Made from root: r:PRIORITY:QUEUE (list) · t:QUEUE (list) · m:ID n:ID
 -- Returns how many went back. Cost: O(n log n).
--- @include clock route record ring place front holder
+-- @include clock route record ring place node flow member ending front holder
 local found = {}
 for _, field in ipairs(ARGV) do
   local value = redis.call('HGET', KEYS[2], field)

@@ -1,16 +1,19 @@
 -- One bounded round of maintenance: promote, drop, rescue, prune.
 -- KEYS  1 root · 2 workers (zset) · 3 about (hash) · 4 queues (set) · 5 ids (zset) · 6 died (zset) · 7 gone (zset)
 -- ARGV  1 until when to rescue (ms; 0 not to) · 2 most bytes of dead letters · 3 most age of a dead letter, ms ·
---       4 for how long a queue is kept in view after it was served, ms
+--       4 for how long a queue is kept in view after it was served, ms · 5 for how long an open flow may be left untouched, ms
 -- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE · w:WORKER lost:WORKER c:WORKER · h:HOLDER k:HOLDER · serial dead buried deadsize ·
---                 m:ID n:ID · tombs z:QUEUE · served (zset) v:QUEUE (set) · paused recorded (sets)
+--                 m:ID n:ID · tombs z:QUEUE · served (zset) v:QUEUE (set) · paused recorded (sets) ·
+--                 the keys of a flow
 -- Returns {promoted, {id, queue, reason … dropped}, {worker, messages given back …}, {id, queue, reason … buried},
 --          pruned, trimmed, 1 if a bound was reached}
 -- Cost: O(queues) and at most about 1,000 messages of each kind, or a few megabytes of them.
--- @include clock route record ring place front bury promote holder
+-- @include clock route record ring place node flow member ending front bury promote holder rank cancelling steering
 local root, now = KEYS[1], server_now()
 local MAX_STEP, DAY, HOUR = 1000, 86400000, 3600000
 local TOMB_MS = 30 * DAY
+-- Flows that one round looks at, and dead letters that it passes by since a flow needs them.
+local FLOWS, LOOKED = 100, 10000
 local promoted, pruned, trimmed, more = 0, 0, 0, 0
 local dropped, rescued, buried = {}, {}, {}
 
@@ -101,29 +104,75 @@ local function prune(key, time)
   return #old
 end
 
+-- Is it the dead letter of a flow that may still go on?
+local unfinished = {}
+local function is_needed(name)
+  local flow = redis.call('HGET', root .. 'fdead', name)
+  if not flow then return false end
+  if unfinished[flow] == nil then
+    local begun, finished = unpack(redis.call('HMGET', root .. 'f:' .. flow, 'c', 'fi'))
+    unfinished[flow] = begun and tonumber(finished or 0) == 0 or false
+  end
+  return unfinished[flow]
+end
+
+-- Remove the oldest dead letters that nobody needs, as long as wanted(time of dying); answers how many.
+local bytes = 0
+local function remove_old(wanted)
+  local rank, count, looked = 0, 0, 0
+  while true do
+    local name, died = unpack(redis.call('ZRANGE', KEYS[6], rank, rank, 'WITHSCORES'))
+    if not name or not wanted(tonumber(died)) then return count end
+    if count == MAX_STEP or looked == LOOKED or bytes >= HEAVY then
+      if looked < LOOKED then more = 1 end
+      return count
+    end
+    if is_needed(name) then
+      rank, looked = rank + 1, looked + 1
+    else
+      bytes, count = bytes + unbury(root, name), count + 1
+    end
+  end
+end
+
 local function prune_dead()
-  local old = redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', now - tonumber(ARGV[3]), 'LIMIT', 0, MAX_STEP)
-  local bytes = 0
-  for _, name in ipairs(old) do
-    if bytes >= HEAVY then
-      more = 1
-      return
+  local over, room = now - tonumber(ARGV[3]), tonumber(ARGV[2])
+  pruned = pruned + remove_old(function(died) return died <= over end)
+  trimmed = remove_old(function() return tonumber(redis.call('GET', root .. 'deadsize') or 0) > room end)
+end
+
+-- Flows: whose producer is lost, who has something left to say or to drop, whose time is over.
+local function tend()
+  local budget = FLOWS
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', root .. 'fopen', '-inf', now - tonumber(ARGV[5]), 'LIMIT', 0, budget)) do
+    local entry = flows().load(root, id)
+    if entry then
+      flows().end_it(entry, 'F', 'producer_lost', now)
+      flows().save(entry)
     end
-    bytes = bytes + unbury(root, name)
-    pruned = pruned + 1
+    redis.call('ZREM', root .. 'fopen', id)
   end
-  if #old == MAX_STEP then more = 1 end
-  local room = tonumber(ARGV[2])
-  while tonumber(redis.call('GET', root .. 'deadsize') or 0) > room do
-    local name = redis.call('ZRANGE', KEYS[6], 0, 0)[1]
-    if not name then break end
-    if trimmed == MAX_STEP or bytes >= HEAVY then
+  local bound = MAX_STEP
+  for _, id in ipairs(redis.call('SRANDMEMBER', root .. 'fbusy', budget)) do
+    local entry = bound > 0 and flows().load(root, id)
+    if entry and entry.ended then
+      if sweep(root, now, entry, false, {}) then more = 1 end
+      bound = bound - MAX_STEP / 10
+    elseif entry then
+      bound = flows().go_on(entry, now, bound)
+      flows().save(entry)
+      if entry.sp > 0 then more = 1 end
+    elseif bound <= 0 then
       more = 1
-      break
     end
-    bytes = bytes + unbury(root, name)
-    trimmed = trimmed + 1
+    if bound > 0 and (not entry or (not entry.ended and entry.sp == 0)) then redis.call('SREM', root .. 'fbusy', id) end
   end
+  local over = redis.call('ZRANGEBYSCORE', root .. 'fends', '-inf', now, 'LIMIT', 0, budget)
+  for _, id in ipairs(over) do
+    if redis.call('HEXISTS', root .. 'f:' .. id, 'c') == 1 then pruned = pruned + 1 end
+    if forget_flow(root, id) then more = 1 end
+  end
+  if #over == budget then more = 1 end
 end
 
 -- Tombstones are of messages that stand ready: where none does, none is needed.
@@ -203,5 +252,6 @@ prune_dead()
 promote_all()
 prune_tombs()
 forget_served()
+tend()
 if now <= tonumber(ARGV[1]) then rescue() end
 return {promoted, dropped, rescued, buried, pruned, trimmed, more}

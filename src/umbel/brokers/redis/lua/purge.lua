@@ -4,12 +4,10 @@
 -- Made from root: r:PRIORITY:QUEUE s:QUEUE t:QUEUE a:QUEUE z:QUEUE · recorded tombs (sets) · m:ID n:ID
 -- Returns {how many, how many are left}; cancelled ones were gone already and are not counted.
 -- Cost: O(1) for a queue without tracked messages, the memory is freed in the background; else O(messages looked at).
--- @include clock route record
+-- @include clock route record ring place node flow member ending
 local root, queue, budget, now = KEYS[1], ARGV[1], tonumber(ARGV[2]), server_now()
 local schedule, graves = root .. 's:' .. queue, root .. 'z:' .. queue
 local count, bytes = 0, 0
--- As in parts/place.lua.
-local HEAVY, PIECE = 4 * 1024 * 1024, 32
 
 local function size_of(key)
   return redis.call(key == schedule and 'ZCARD' or 'LLEN', key)
@@ -17,7 +15,7 @@ end
 
 local function purged(m)
   if redis.call('ZREM', graves, id_of(m)) == 1 then return end
-  if is_tracked(m) and readable(m) then records().finish(root, now, m, records().REVOKED, 'purged', '') end
+  ended(root, now, m, 'V', 'purged', '')
   count = count + 1
 end
 

@@ -5,20 +5,29 @@
 -- Made from root: dead died buried deadsize · r:PRIORITY:QUEUE t:QUEUE · recorded m:ID n:ID
 -- Returns {how many, the rank to go on with or -1}. Unreadable ones stay: they would only come back.
 -- Cost: O(letters looked at), at most 1,000 where no names are given.
--- @include clock route record ring place front bury letters
+-- @include clock route record ring place node flow member ending front bury letters rank cancelling steering
 local root, now = KEYS[1], server_now()
 local args = {}
 for i = 2, #ARGV do args[#args + 1] = ARGV[i] end
 
-local function revived(m)
-  local flags = struct.unpack('>H', m, 3)
-  flags = flags - bit.band(flags, ALONE + CANCELLED)
-  return string.sub(m, 1, 2) .. struct.pack('>H', flags) .. string.sub(m, 5, 7) .. struct.pack('>BBI4', 0, 0, 1)
-    .. string.sub(m, 14, 33) .. struct.pack('>I8', 0) .. string.sub(m, 42)
+-- The dead letter of a flow's member: answers true if that is dealt with, and whether it is ready again.
+local function as_member(name, m)
+  local entry, number, node = members().member(root, m)
+  if not entry then return false end
+  if entry.ended then return true, false end -- it must not start
+  if not members().is_failed(node) or redis.call('HGET', root .. 'fz:' .. entry.id, number) ~= name then return false end
+  retried(root, now, entry, number, node)
+  flows().go_on(entry, now)
+  flows().save(entry)
+  return true, true
 end
 
 local count, next = each_letter(root, args, function(name, queue, m)
   if not readable(m) then return false end
+  if has_extras(m) then
+    local dealt, ready = as_member(name, m)
+    if dealt then return ready end
+  end
   unbury(root, name)
   m = revived(m)
   place(root, now, queue, 0, m)

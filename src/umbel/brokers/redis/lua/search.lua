@@ -5,7 +5,7 @@
 -- Made from root: r:PRIORITY:QUEUE s:QUEUE z:QUEUE tombs m:ID n:ID
 -- Returns {'found', 'ready' or 'scheduled', due or '', envelope} · {'more', list, how many} · {} it is not there.
 -- Cost: O(messages looked at), a few megabytes of them at most. From the end, since what leaves a list leaves it in front: nothing is passed by unseen.
--- @include clock route record ring place front cancelling
+-- @include clock route record ring place node flow member ending front cancelling
 local root, id, cancel, queue = KEYS[1], ARGV[1], ARGV[2] == '1', ARGV[3]
 local list, seen, budget = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local graves = root .. 'z:' .. queue
@@ -36,7 +36,7 @@ local function ready(m)
   if cancel then
     redis.call('HDEL', root .. 'm:' .. id, '') -- the first write, and one that is never refused for lack of room
     cancel_ready(root, server_now(), queue, id)
-    cancelled_record(root, server_now(), m)
+    ended(root, server_now(), m, 'V', 'cancelled', '')
   end
   return {'found', 'ready', '', m}
 end
@@ -45,7 +45,7 @@ local function scheduled(member)
   local m, due = string.sub(member, SERIAL + 1), redis.call('ZSCORE', root .. 's:' .. queue, member)
   if cancel then
     redis.call('ZREM', root .. 's:' .. queue, member)
-    cancelled_record(root, server_now(), m)
+    ended(root, server_now(), m, 'V', 'cancelled', '')
   end
   return {'found', 'scheduled', due, m}
 end

@@ -43,12 +43,12 @@ WHERE d.id = ? ORDER BY d.pos DESC LIMIT 1;
 
 -- name: letters_by_id
 -- Dead letters of an id, of one queue or (NULL) of any. Parameters: id, queue, queue. Cost: their number.
-SELECT pos, queue, priority, data FROM dead WHERE id = ? AND (? IS NULL OR queue = ?) ORDER BY pos;
+SELECT pos, queue, priority, data, flow FROM dead WHERE id = ? AND (? IS NULL OR queue = ?) ORDER BY pos;
 
 -- name: letters
 -- Some dead letters after a place, of one queue or (NULL) of any, oldest first. Parameters: pos, queue, queue, limit. Cost: the limit,
 -- and what lies between in other queues.
-SELECT pos, queue, priority, data FROM dead WHERE pos > ? AND (? IS NULL OR queue = ?) ORDER BY pos LIMIT ?;
+SELECT pos, queue, priority, data, flow FROM dead WHERE pos > ? AND (? IS NULL OR queue = ?) ORDER BY pos LIMIT ?;
 
 -- name: pause
 -- Parameters: paused (0 or 1), name. Cost: one row.

@@ -6,7 +6,7 @@ SELECT id, name, paused FROM queue ORDER BY name;
 
 -- name: expired
 -- Waiting messages whose expiry is over. Parameters: now, limit. Cost: the limit.
-SELECT m.pos, m.queue, q.name, m.priority, m.handed, m.record, m.data, m.slot FROM message m JOIN queue q ON q.id = m.queue
+SELECT m.pos, m.queue, q.name, m.priority, m.handed, m.record, m.data, m.slot, m.flow FROM message m JOIN queue q ON q.id = m.queue
 WHERE m.expires > 0 AND m.state < 2 AND m.expires <= ? LIMIT ?;
 
 -- name: prune_records
@@ -18,8 +18,9 @@ DELETE FROM record WHERE num IN (SELECT num FROM record WHERE ends IS NOT NULL A
 DELETE FROM known WHERE id IN (SELECT id FROM known WHERE until <= ? LIMIT ?);
 
 -- name: prune_dead
--- Parameters: died at or before, limit. Cost: the limit.
-DELETE FROM dead WHERE pos IN (SELECT pos FROM dead WHERE died <= ? LIMIT ?);
+-- Those that a flow which is not finished may still need stay. Parameters: died at or before, limit. Cost: the limit, and those.
+DELETE FROM dead WHERE pos IN (SELECT d.pos FROM dead d WHERE d.died <= ?
+AND NOT EXISTS (SELECT 1 FROM flow f WHERE f.num = d.flow AND f.finished = 0 AND f.gone = 0) LIMIT ?);
 
 -- name: prune_gone
 -- Parameters: gone at or before, limit. Cost: the limit.
@@ -30,8 +31,9 @@ DELETE FROM gone WHERE holder IN (SELECT holder FROM gone WHERE at <= ? LIMIT ?)
 SELECT value FROM tally WHERE name = 'dead_bytes';
 
 -- name: dead_oldest
--- The oldest dead letters and their sizes. Parameters: limit. Cost: the limit.
-SELECT pos, length(data) + length(error) FROM dead ORDER BY pos LIMIT ?;
+-- The oldest dead letters and their sizes, without those that a flow may still need. Parameters: limit. Cost: the limit, and those.
+SELECT d.pos, length(d.data) + length(d.error) FROM dead d
+WHERE NOT EXISTS (SELECT 1 FROM flow f WHERE f.num = d.flow AND f.finished = 0 AND f.gone = 0) ORDER BY d.pos LIMIT ?;
 
 -- name: dead_remove
 -- Parameters: pos. Cost: one row.
@@ -39,8 +41,8 @@ DELETE FROM dead WHERE pos = ?;
 
 -- name: waiting_of
 -- Some of what waits in a queue. Parameters: queue, queue, limit. Cost: the limit.
-SELECT pos, record FROM message WHERE state = 0 AND queue = ?
-UNION ALL SELECT pos, record FROM message WHERE state = 1 AND queue = ? LIMIT ?;
+SELECT pos, record, flow FROM message WHERE state = 0 AND queue = ?
+UNION ALL SELECT pos, record, flow FROM message WHERE state = 1 AND queue = ? LIMIT ?;
 
 -- name: count_ready
 -- Parameters: queue. Cost: the number of its entries in the index.

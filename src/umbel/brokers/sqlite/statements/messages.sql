@@ -9,9 +9,9 @@ SELECT id, paused FROM queue WHERE name = ?;
 INSERT INTO queue (name) VALUES (?) ON CONFLICT (name) DO NOTHING;
 
 -- name: message_add
--- Store a message behind what waits. Parameters: queue, priority, state, due, expires, record, data.
+-- Store a message behind what waits. Parameters: queue, priority, state, due, expires, record, data, flow.
 -- Cost: one append and one or two index entries.
-INSERT INTO message (queue, priority, state, due, expires, record, data) VALUES (?, ?, ?, ?, ?, ?, ?);
+INSERT INTO message (queue, priority, state, due, expires, record, data, flow) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: known_add
 -- Remember an explicit id; changes no row if it is remembered already. Parameters: id, until, now. Cost: one look-up, one insert.
@@ -19,7 +19,7 @@ INSERT INTO known (id, until) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET until
 
 -- name: ready
 -- The next messages of a queue in the order of claiming. Parameters: queue, limit. Cost: the limit, whatever waits behind.
-SELECT pos, priority, expires, handed, record, data FROM message
+SELECT pos, priority, expires, handed, record, data, flow FROM message
 WHERE state = 0 AND queue = ? ORDER BY priority DESC, pos LIMIT ?;
 
 -- name: any_ready
@@ -37,7 +37,7 @@ SELECT due FROM message WHERE state = 1 AND queue = ? ORDER BY due LIMIT 1;
 
 -- name: due
 -- Scheduled messages of a queue that are due, in the order of their times. Parameters: queue, now, limit. Cost: the limit.
-SELECT pos, priority, expires, handed, record, data FROM message
+SELECT pos, priority, expires, handed, record, data, flow FROM message
 WHERE state = 1 AND queue = ? AND due <= ? ORDER BY due, pos LIMIT ?;
 
 -- name: last_pos
@@ -50,11 +50,11 @@ UPDATE message SET pos = ?, state = 0, due = 0 WHERE pos = ?;
 
 -- name: held
 -- What a holder holds, by slot. Parameters: holder. Cost: what it holds.
-SELECT slot, pos, record FROM message WHERE state = 2 AND holder = ?;
+SELECT slot, pos, record, flow FROM message WHERE state = 2 AND holder = ?;
 
 -- name: held_one
 -- One delivery. Parameters: holder, slot. Cost: one look-up.
-SELECT slot, pos, record FROM message WHERE state = 2 AND holder = ? AND slot = ?;
+SELECT slot, pos, record, flow FROM message WHERE state = 2 AND holder = ? AND slot = ?;
 
 -- name: holds_any
 -- Does a holder hold anything? Parameters: holder. Cost: one look-up.
@@ -67,12 +67,12 @@ WHERE m.state = 2 AND m.holder = ? AND m.slot BETWEEN ? AND ? ORDER BY m.slot;
 
 -- name: held_rows
 -- All of a holder's deliveries as rows, in the order of their receipts. Parameters: holder. Cost: their number.
-SELECT m.pos, m.queue, q.name, m.priority, m.handed, m.record, m.data, m.slot FROM message m JOIN queue q ON q.id = m.queue
+SELECT m.pos, m.queue, q.name, m.priority, m.handed, m.record, m.data, m.slot, m.flow FROM message m JOIN queue q ON q.id = m.queue
 WHERE m.state = 2 AND m.holder = ? ORDER BY m.slot;
 
 -- name: row
 -- One message. Parameters: pos. Cost: one look-up.
-SELECT m.pos, m.queue, q.name, m.priority, m.handed, m.record, m.data, m.slot FROM message m JOIN queue q ON q.id = m.queue
+SELECT m.pos, m.queue, q.name, m.priority, m.handed, m.record, m.data, m.slot, m.flow FROM message m JOIN queue q ON q.id = m.queue
 WHERE m.pos = ?;
 
 -- name: remove
@@ -96,5 +96,5 @@ UPDATE message SET state = 1, due = ?, holder = NULL, slot = NULL WHERE pos = ?;
 UPDATE message SET data = ?, handed = 0 WHERE pos = ?;
 
 -- name: bury
--- Add a dead letter. Parameters: queue, priority, id, died, reason, error, data. Cost: one row, three index entries, the tally.
-INSERT INTO dead (queue, priority, id, died, reason, error, data) VALUES (?, ?, ?, ?, ?, ?, ?);
+-- Add a dead letter. Parameters: queue, priority, id, died, reason, error, data, flow. Cost: one row, three index entries, the tally.
+INSERT INTO dead (queue, priority, id, died, reason, error, data, flow) VALUES (?, ?, ?, ?, ?, ?, ?, ?);

@@ -1,4 +1,4 @@
--- Keep a message as a dead letter. Needs: route, record.
+-- Keep a message as a dead letter. Needs: route, ending.
 -- dead: hash, name -> died ms (8), queue (1 + n), reason (1 + n), length of the error (4), error, packed envelope.
 -- died: zset of names by time. buried: hash, queue -> how many. deadsize: bytes in `dead`. A name is the message's id as
 -- stored; one that has none, or whose id lies there already, gets a serial number at its end.
@@ -14,13 +14,14 @@ local function bury(root, now, queue, m, reason, error)
   redis.call('ZADD', root .. 'died', now, name)
   redis.call('HINCRBY', root .. 'buried', queue, 1)
   redis.call('INCRBY', root .. 'deadsize', #letter)
-  if is_tracked(m) and id_of(m) ~= '' then records().finish(root, now, m, records().FAILURE, reason, error) end
+  ended(root, now, m, 'F', reason, error, nil, name)
 end
 
 -- Remove a dead letter for good. Answers with its bytes.
 local function unbury(root, name)
   local letter = redis.call('HGET', root .. 'dead', name)
   redis.call('ZREM', root .. 'died', name)
+  redis.call('HDEL', root .. 'fdead', name)
   if not letter then return 0 end
   redis.call('HDEL', root .. 'dead', name)
   redis.call('DECRBY', root .. 'deadsize', #letter)

@@ -1,4 +1,4 @@
--- Cancelling, by where the message stands. Needs: route, record, place, front.
+-- Cancelling, by where the message stands. Needs: route, place, front.
 
 -- It stands ready, where removing it would mean reading the whole list: whoever claims next leaves it out, and counts it.
 local function cancel_ready(root, now, queue, id)
@@ -17,9 +17,4 @@ local function cancel_held(root, holder, field, value, id, terminate)
     redis.call('ZADD', commands, redis.call('INCR', root .. 'serial'), 'cancel ' .. id)
     redis.call('PEXPIRE', commands, 86400000)
   end
-end
-
--- Its record says so at once. Only for one that was waiting.
-local function cancelled_record(root, now, m)
-  if is_tracked(m) then records().finish(root, now, m, records().REVOKED, 'cancelled', '') end
 end

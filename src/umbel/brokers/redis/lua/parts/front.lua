@@ -1,4 +1,4 @@
--- What comes out of a holder's hands: back in front of its list, or gone. Needs: ring, route, record, place.
+-- What comes out of a holder's hands: back in front of its list, or gone. Needs: ring, route, place, ending.
 
 -- In front of what waits; `list` holds {queue, message} in the order in which they shall be claimed, all of them
 -- out of somebody's hands.
@@ -6,7 +6,7 @@ local function place_in_front(root, list)
   local groups, order = {}, {}
   for i = #list, 1, -1 do
     local queue, m = list[i][1], list[i][2]
-    if is_tracked(m) then records().pending(root, m) end
+    ready_again(root, m)
     local key = ready_key(root, queue, priority_of(m))
     local group = groups[key]
     if not group then
@@ -44,6 +44,6 @@ end
 
 -- It is gone, and its record says why.
 local function drop(root, now, list, queue, m, reason)
-  if is_tracked(m) then records().finish(root, now, m, reason == 'expired' and records().EXPIRED or records().REVOKED, reason, '') end
+  ended(root, now, m, reason == 'expired' and 'X' or 'V', reason, '')
   note(list, queue, m, reason)
 end

@@ -1,4 +1,4 @@
--- Move what is due in a queue's schedule behind what is ready there. Needs: route, record, place, front.
+-- Move what is due in a queue's schedule behind what is ready there. Needs: route, place, ending, front.
 -- At most `budget` messages, or a few megabytes; answers with how much of the budget is spent (all of it by those megabytes), how
 -- many became ready, and the time of the next one (nil: none). Those that expired while they waited are noted in `dropped` instead.
 local function promote(root, now, queue, budget, dropped)
@@ -21,7 +21,7 @@ local function promote(root, now, queue, budget, dropped)
       if expires > 0 and expires <= now then
         drop(root, now, dropped, queue, m, 'expired')
       else
-        if flags and bit.band(flags, TRACKED) ~= 0 then records().pending(root, m) end
+        if flags then ready_again(root, m) end
         local priority = priority_of(m)
         local group = groups[priority]
         if not group then

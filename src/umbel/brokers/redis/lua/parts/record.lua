@@ -1,7 +1,7 @@
 -- Records of tracked messages: the hash m:ID, written in the very step that moves its message. Needs: route.
 -- Fields: s state, one letter · q queue · a attempt · e enqueued · b begun · f finished · l ms that it is kept from its end ·
 -- p progress · r result · x error · y reason · while leased h its holder and g its field there · while scheduled
--- d `due:number` · w once somebody waits for the end.
+-- d `due:number` · i '1' if it is a member of a flow · w once somebody waits for the end.
 -- The stream n:ID has its news for who waits: one entry, at the end, and only if there is a w.
 
 -- Of any bytes: whether they are a message, the caller knows.
@@ -32,22 +32,9 @@ local function records()
 
   -- How long the message's own extra (tag 8, seconds as text) says that its record is kept; nil without a sound one.
   local function own_ttl(m)
-    local flags = readable(m)
-    if not flags or flags < EXTRA then return nil end
-    local head = string.byte(m, 2)
-    local at = head + 2 + string.byte(m, head + 1)
-    local stop = at + 2 + struct.unpack('>H', m, at)
-    at = at + 2
-    while at < stop do
-      local tag, size = struct.unpack('>BH', m, at)
-      if tag == 8 then
-        local seconds = tonumber(string.sub(m, at + 3, at + 2 + size))
-        if not seconds or seconds ~= seconds then return nil end
-        return math.max(0, math.min(math.floor(seconds * 1000), LONGEST_MS))
-      end
-      at = at + 3 + size
-    end
-    return nil
+    local seconds = tonumber(extra_of(m, 8))
+    if not seconds or seconds ~= seconds then return nil end
+    return math.max(0, math.min(math.floor(seconds * 1000), LONGEST_MS))
   end
 
   -- A record of a message that is stored, or stored anew: nothing stays of an older one but that somebody waits for its end.

@@ -72,6 +72,27 @@ local function id_of(m)
   return (flags % 0x8000 >= RAW_ID and 'r' or 't') .. string.sub(m, head + 2, head + 1 + size)
 end
 
+-- Of any bytes: may it have extras?
+local function has_extras(m)
+  return (string.byte(m, 3) or 0) >= 0x80
+end
+
+-- The value of its extra with that tag, or nil.
+local function extra_of(m, tag)
+  local flags = readable(m)
+  if not flags or flags < EXTRA then return nil end
+  local head = string.byte(m, 2)
+  local at = head + 2 + string.byte(m, head + 1)
+  local stop = at + 2 + struct.unpack('>H', m, at)
+  at = at + 2
+  while at < stop do
+    local this, size = struct.unpack('>BH', m, at)
+    if this == tag then return string.sub(m, at + 3, at + 2 + size) end
+    at = at + 3 + size
+  end
+  return nil
+end
+
 -- A foreign message's priority byte may be anything; it still has to stand in a list that claims look at.
 local function priority_of(m)
   return math.min(string.byte(m, 5) or 5, 9)
