@@ -6,7 +6,6 @@ cancelled by it.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
@@ -24,8 +23,6 @@ from .outcome import Node, Replaced
 from .producer import Producer
 
 _REFUSED = {Extra.UNIQUE: "unique", Extra.UNIQUE_UNTIL: "unique", Extra.DEBOUNCE: "debounce"}
-
-log = logging.getLogger("umbel")
 
 
 class Calls(Protocol):
@@ -121,7 +118,9 @@ class FlowSender:
         try:
             self._do(lambda joins: joins.cancel_flow(self._plan.id))
         except (BrokerError, EnqueueRefused) as other:
-            log.warning("flow %s could not be cancelled: %s", self._plan.id, other)
+            import logging  # not needed by those who never fail
+
+            logging.getLogger("umbel").warning("flow %s could not be cancelled: %s", self._plan.id, other)
         exc.add_note(f"flow {self._plan.id} is cancelled: members that had begun by then may have run")
 
     def _stream(self, stream: Stream) -> int:

@@ -350,16 +350,17 @@ def test_unknown_options_of_a_signature(add: Task[..., int]) -> None:
 def test_public_names_are_pinned() -> None:
     assert umbel.__all__ == [
         *("AppNotFound", "ArgumentError", "AsyncResult", "BrokerError", "BrokerUnreachable", "ConfigError", "Discard"),
-        *("EnqueueError", "EnqueueRefused", "EnqueueUnknown", "MaxRetriesExceeded", "Middleware", "NotSupported"),
+        *("EnqueueError", "EnqueueRefused", "EnqueueUnknown", "FlowFailed", "FlowFailure", "FlowResult", "FlowState"),
+        *("MaxRetriesExceeded", "MemberFailed", "Middleware", "NotSupported"),
         *("PayloadTooLarge", "Progress", "Request", "ResultError", "ResultNotKept", "ResultTimeout", "ResultUnreadable"),
         *("Retry", "RetryLater", "Signature", "Snooze", "SoftTimeLimitExceeded", "State", "Task", "TaskExpired", "TaskFailed"),
         *("TaskInterrupted", "TaskRevoked", "TaskSignal", "Umbel", "UmbelError", "WorkerError"),
-        *("current_app", "current_task", "shared_task"),
+        *("chain", "chord", "current_app", "current_task", "flow", "group", "shared_task"),
     ]
     for name in umbel.__all__:
         assert getattr(umbel, name) is not None
         assert name in dir(umbel)
-    assert not hasattr(umbel, "chain")
+    assert not hasattr(umbel, "chains")
     assert Middleware.__doc__
 
 
