@@ -27,6 +27,7 @@ from .errors import (
     EnqueueError,
     EnqueueRefused,
     EnqueueUnknown,
+    FlowFailed,
     MaxRetriesExceeded,
     NotSupported,
     PayloadTooLarge,
@@ -49,10 +50,18 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .app import Umbel as Umbel
+    from .builder import flow as flow
+    from .canvas import chain as chain
+    from .canvas import chord as chord
+    from .canvas import group as group
     from .current import current_app as current_app
     from .current import current_task as current_task
     from .current import shared_task as shared_task
     from .facets import State as State
+    from .flowresult import FlowResult as FlowResult
+    from .inputs import FlowFailure as FlowFailure
+    from .inputs import MemberFailed as MemberFailed
+    from .joins import FlowState as FlowState
     from .middleware import Middleware as Middleware
     from .policy import Retry as Retry
     from .request import Progress as Progress
@@ -67,9 +76,17 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Umbel": "app",
+    "flow": "builder",
+    "chain": "canvas",
+    "chord": "canvas",
+    "group": "canvas",
     "current_app": "current",
     "current_task": "current",
     "shared_task": "current",
+    "FlowResult": "flowresult",
+    "FlowFailure": "inputs",
+    "MemberFailed": "inputs",
+    "FlowState": "joins",
     "State": "facets",
     "Middleware": "middleware",
     "Retry": "policy",
@@ -95,7 +112,12 @@ __all__ = [
     "EnqueueError",
     "EnqueueRefused",
     "EnqueueUnknown",
+    "FlowFailed",
+    "FlowFailure",
+    "FlowResult",
+    "FlowState",
     "MaxRetriesExceeded",
+    "MemberFailed",
     "Middleware",
     "NotSupported",
     "PayloadTooLarge",
@@ -122,8 +144,12 @@ __all__ = [
     "Umbel",
     "UmbelError",
     "WorkerError",
+    "chain",
+    "chord",
     "current_app",
     "current_task",
+    "flow",
+    "group",
     "shared_task",
 ]
 

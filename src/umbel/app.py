@@ -15,13 +15,14 @@ from .connections import Connections
 from .discovery import Packages, import_related
 from .errors import ConfigError
 from .events import Emitter
+from .flowresult import FlowResult
 from .middleware import Middleware
 from .options import CELERY_RETRY, TaskKeywords, TaskOptions, task_options
 from .producer import Producer
 from .registry import AnyTask, Registry, set_current, task_name
 from .result import AsyncResult
 from .settings import SettingKeywords, Settings
-from .task import Task, class_options
+from .task import EACH, Task, class_options
 
 if TYPE_CHECKING:
     from .control import Control
@@ -57,6 +58,7 @@ class Umbel:
         self._connections = Connections(self.make_broker, self._get_settings, clock)
         self.producer = Producer(self._connections, self._get_settings, self.middleware, self.events, clock)
         self._registry = Registry()
+        self._each: AnyTask | None = None
         self._to_import: list[Callable[[], None]] = []
         self._importing = threading.RLock()
         if include:
@@ -159,6 +161,10 @@ class Umbel:
         if found is None:
             self.finalize()
             found = self._registry.resolve(name)
+        if found is None and name == EACH:
+            from .each import each_task
+
+            found = self._each = self._each or each_task(lambda: self)
         return found
 
     def queues(self) -> list[str]:
@@ -194,6 +200,10 @@ class Umbel:
     def AsyncResult(self, id: str) -> AsyncResult[Any]:
         """The handle of an earlier call."""
         return AsyncResult(id, self.producer)
+
+    def FlowResult(self, id: str) -> FlowResult[Any]:
+        """The handle of an earlier flow."""
+        return FlowResult(id, self.producer)
 
     # -- the broker
 

@@ -138,6 +138,16 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     """Bits taken from them."""
 
 
+class Membership(msgspec.Struct, frozen=True, gc=False):
+    """What a call is told when it becomes a member of a flow, or its failure handler."""
+
+    extras: dict[int, bytes]
+    before: int = 0
+    """Values that are put in front of its positional arguments when it runs."""
+    named: tuple[str, ...] = ()
+    """Names of values that are added then."""
+
+
 PLAIN = Call()
 
 
@@ -181,6 +191,8 @@ def call_of(
 def refuse_options(task: str, unknown: Mapping[str, Any]) -> NoReturn:
     """Say what is wrong with the first of these options of a call."""
     name = next(iter(unknown))
+    if name in ("link", "link_error"):
+        raise ConfigError(f"{task}: {name} belongs to a call that is not made yet: {task.rpartition('.')[2]}.s(…).{name}(callback).delay()")
     if name in LATER:
         raise ConfigError(f"{task}: {name} is not supported by this version yet")
     if name in KNOWN:

@@ -98,6 +98,40 @@ class CallSignature:
             self._check_changed([(name, value, named.get(name)) for name, value in kwargs.items()])
         return a, k
 
+    def check_and_encode_partial(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], before: int, named: Sequence[str]
+    ) -> tuple[bytes | None, bytes | None]:
+        """The same of a call in front of whose positional arguments ``before`` others will be put, and ``named`` ones added, once it
+        runs: a member of a flow."""
+        whole = (None,) * before + args
+        if not self.shape.accepts(whole, {**kwargs, **dict.fromkeys(named)}):
+            complaint = self.shape.complaint(whole, {**kwargs, **dict.fromkeys(named)})
+            given = f"{before} value{'s' if before != 1 else ''} of those before it" if before else "values by name"
+            raise TypeError(f"{complaint}; in the flow it is given {given}: take them, or use .si() for a call that takes none")
+        try:
+            return self._positional_alone(args, before) if args else None, self._named_alone(kwargs) if kwargs else None
+        except ArgumentError:
+            raise
+        except _UNFIT as exc:
+            if not before:
+                raise self._refusal(args, kwargs, exc) from None
+            raise ArgumentError(f"{self.name}(): an argument would not arrive as it is: {exc}") from None
+
+    def _positional_alone(self, args: tuple[Any, ...], before: int) -> bytes:
+        a = _encode(args)
+        types = tuple(self._type_at(before + i) for i in range(len(args)))
+        arrived = decoder(tuple[types]).decode(a)  # type: ignore[valid-type]  # a type made at run time
+        if arrived != args:
+            self._check_changed([(self.shape.name_of(before + i), args[i], arrived[i]) for i in range(len(args))])
+        return a
+
+    def _named_alone(self, kwargs: dict[str, Any]) -> bytes:
+        k = _encode(kwargs)
+        arrived = self._decode_named(k)
+        if arrived != kwargs:
+            self._check_changed([(name, value, arrived.get(name)) for name, value in kwargs.items()])
+        return k
+
     def _check_changed(self, triples: list[tuple[str, Any, Any]]) -> None:
         from .arguments import changed, refusal
 

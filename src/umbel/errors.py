@@ -24,12 +24,14 @@
     │   ├── ResultTimeout            not finished in the time given (also a TimeoutError)
     │   ├── ResultUnreadable         it succeeded, but its value was too large or not JSON
     │   ├── TaskFailed               the task's last attempt failed; carries its error
+    │   │   └── FlowFailed           a member of a flow failed, and what follows it never starts
     │   ├── TaskRevoked              it was cancelled or discarded before it finished
     │   └── TaskExpired              it expired before it began
     ├── TaskSignal                   raised *by* a task to say what shall happen next
     │   ├── RetryLater               run me again after a countdown; costs an attempt
     │   ├── Snooze                   run me again later; costs no attempt
-    │   └── Discard                  drop me; not a failure
+    │   ├── Discard                  drop me; not a failure
+    │   └── Replacement              what ``self.replace()`` raises
     ├── MaxRetriesExceeded           ``self.retry()`` without a cause when no retry is left
     ├── SoftTimeLimitExceeded        raised *in* a task when its soft limit is over
     │   └── TaskInterrupted          raised *in* a task when the worker's drain time is over
@@ -227,6 +229,32 @@ class TaskFailed(ResultError):
         self.reason = reason
 
 
+class FlowFailed(TaskFailed):
+    """A member of a flow failed, and its failure is no value: what follows it is abandoned.
+
+    Besides what ``TaskFailed`` says: ``flow`` is the flow's id, ``node`` the number of the member (None where the flow as such
+    failed: its producer was lost), ``task_id`` the id of its message.
+
+    Do: ``umbel flow show ID`` says where; mend the cause, then ``umbel flow retry ID``, or ``.retry()``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        type: str = "",
+        traceback: str = "",
+        reason: str = "",
+        flow: str = "",
+        node: int | None = None,
+        task_id: str = "",
+    ) -> None:
+        super().__init__(message, type=type, traceback=traceback, reason=reason)
+        self.flow = flow
+        self.node = node
+        self.task_id = task_id
+
+
 class TaskRevoked(ResultError):
     """The task was cancelled, purged, or discarded by itself.
 
@@ -284,6 +312,17 @@ class Discard(TaskSignal):
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or "discarded by the task")
         self.reason = reason
+
+
+class Replacement(TaskSignal):
+    """What ``self.replace()`` raises: the task goes on as others.
+
+    Do: let it pass, as every signal.
+    """
+
+    def __init__(self, outcome: object) -> None:
+        super().__init__("the task goes on as others")
+        self.outcome = outcome
 
 
 class MaxRetriesExceeded(UmbelError):

@@ -109,5 +109,6 @@ RELEASED_REASONS = {
     "unbegun": "handed out and not begun, when the worker became quiet",
     "shutdown": "it ran when the worker's `shutdown_timeout` was over",
     "killed": "its process was ended for another reason than this task",
+    "inputs": "the broker did not answer when the values were read that a member of a flow is given",
 }
 """Why a message was given back without using an attempt."""

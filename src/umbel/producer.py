@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from .broker import MAX_ENQUEUE, Broker, Receipted
-from .call import Call, Plan
+from .call import Call, Membership, Plan
 from .clock import Clock
 from .connections import Connections
 from .envelope import EXPLICIT, Envelope
@@ -26,6 +26,8 @@ from .pressure import Pressure
 from .request import current
 from .routes import Routes
 from .settings import Settings
+
+T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -118,6 +120,28 @@ class Producer:
         if self._events.heard:
             self._tell(envelopes, [Receipted(envelope.id) for envelope in envelopes])
 
+    def in_steps(self, step: Callable[[Broker], T], what: str, id: str) -> T:
+        """One call of the broker that may be repeated, and is while its reply is lost. The errors are the caller's two."""
+        for left in (2, 1, 0):
+            try:
+                return self._connections.do(step)
+            except ReplyLost as exc:
+                if not left:
+                    raise EnqueueUnknown(
+                        f"the broker's reply was lost, so {what} may be stored or not ({exc})", id=id, ids=(id,), repeatable=False
+                    ) from exc
+            except BrokerError as exc:
+                raise EnqueueRefused(f"{what} was not stored: {exc}") from exc
+        raise AssertionError("not reached")
+
+    def flow_sent(self) -> None:
+        """A whole flow is stored."""
+
+    @property
+    def is_collecting(self) -> bool:
+        """Are calls kept by a collector here?"""
+        return _collector.get() is not None
+
     def flush(self, collector: Collector) -> list[Receipted]:
         """Store what was collected, in steps of ``MAX_ENQUEUE``; what was stored leaves the collector."""
         answers: list[Receipted] = []
@@ -151,10 +175,12 @@ class Producer:
 
     # -- making
 
-    def envelope(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call, id: str) -> Envelope:
-        """Check and encode one call, through all middleware."""
+    def envelope(
+        self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call, id: str, member: Membership | None = None
+    ) -> Envelope:
+        """Check and encode one call, through all middleware. A ``member`` of a flow lacks the arguments that others give it."""
         if not self._middleware:
-            return self._encoded(plan, args, kwargs, call, id, self.clock.now())
+            return self._encoded(plan, args, kwargs, call, id, self.clock.now(), member)
         made: list[Envelope] = []
         now = self.clock.now()
         message = Message(
@@ -174,7 +200,7 @@ class Producer:
             changed = Call(
                 final.queue, final.priority, final.after, final.eta, final.expires, final.id, final.headers, call.flags, call.without
             )
-            made.append(self._encoded(plan, final.args, final.kwargs, changed, final.id, now))
+            made.append(self._encoded(plan, final.args, final.kwargs, changed, final.id, now, member))
             return final.id
 
         send_through(self._middleware, message, encode)
@@ -187,9 +213,14 @@ class Producer:
         queue = call.queue or plan.queue
         return self._routes.of(queue, plan.release) if plan.release else queue
 
-    def _encoded(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call, id: str, now: int) -> Envelope:
+    def _encoded(
+        self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call, id: str, now: int, member: Membership | None
+    ) -> Envelope:
         try:
-            a, k = plan.signature.check_and_encode(args, kwargs)
+            if member is not None and (member.before or member.named):
+                a, k = plan.signature.check_and_encode_partial(args, kwargs, member.before, member.named)
+            else:
+                a, k = plan.signature.check_and_encode(args, kwargs)
         except ArgumentError as exc:
             if not plan.settings.redact:
                 raise
@@ -217,12 +248,12 @@ class Producer:
             plan.priority if call.priority is None else call.priority,
             call.due,
             call.after,
-            _expiry(plan, call, now),
+            (call.expires or 0) if member is not None else _expiry(plan, call, now),
             now,
             crash_limit=plan.crash_limit,
             loss_limit=plan.loss_limit,
             flags=(plan.flags | call.flags) & ~call.without | flags,
-            extras=extras,
+            extras=extras if member is None else {**(extras or {}), **member.extras},
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .canvas import fill_app
 from .errors import ConfigError
 from .message import check_name
 from .task import Task
@@ -114,3 +115,6 @@ def get_current() -> Any:
     if not _current:
         raise ConfigError("there is no app yet: make one first, app = Umbel('name'), and import its module where tasks are called")
     return _current[0]
+
+
+fill_app(get_current)

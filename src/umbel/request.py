@@ -11,6 +11,7 @@ import msgspec
 
 from .clock import to_datetime
 from .envelope import Envelope
+from .joins import place_of
 from .message import HEADER_ETA, HEADER_PARENT, HEADER_ROOT, RESERVED, Body
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ class Request:
     @property
     def flow_id(self) -> str | None:
         """The flow that it belongs to."""
-        return None
+        place = place_of(self.envelope.extras)
+        return place[0] if place is not None else None
 
     def report(self, progress: Progress) -> bool:
         """Write progress to the record. False where nobody keeps it."""

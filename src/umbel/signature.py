@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from .call import CALL_OPTIONS, refuse_options
+from .call import CALL_OPTIONS, Membership, refuse_options
+from .envelope import Envelope
+from .errors import ConfigError
+from .graph import Entry, Exit, Graph, Takes
 from .result import AsyncResult
 
 R_co = TypeVar("R_co", covariant=True)
@@ -31,8 +34,60 @@ class Callee(Protocol):
         """Runs it here and now."""
         ...
 
+    @property
+    def app(self) -> Any:
+        """The app that it is sent through."""
+        ...
 
-class Signature(Generic[R_co]):
+    @property
+    def member(self) -> Callable[[tuple[Any, ...], dict[str, Any], Mapping[str, Any], Membership], tuple[Envelope, int]]:
+        """Makes the message of a call that belongs to a flow."""
+        ...
+
+
+class Part:
+    """What a flow is made of: a call, or several that are arranged. ``a | b`` is ``chain(a, b)``."""
+
+    on_error: str | None = None
+    """``"stop"`` or ``"continue"``, of this part alone; None: as the flow says."""
+
+    def lay(self, graph: Graph, entry: Entry) -> Exit:
+        """Put it into a graph, behind ``entry``."""
+        raise NotImplementedError
+
+    def given(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> Part:
+        """A copy whose beginning has these arguments too."""
+        raise NotImplementedError
+
+    @property
+    def app(self) -> Any:
+        """The app of its first call; None if there is no call in it."""
+        raise NotImplementedError
+
+    @property
+    def kind(self) -> Callable[[], Any] | None:
+        """What answers with the type of its value; None where it is made of several."""
+        return None
+
+    def __or__(self, other: Any) -> Any:
+        if not isinstance(other, Part):
+            return NotImplemented
+        return _Shapes.chain(self, other)
+
+
+class _Shapes:
+    """Filled by ``canvas``, which knows all shapes and stands above this module."""
+
+    chain: Callable[..., Any]
+    linked: Callable[..., Any]
+
+
+def fill(chain: Callable[..., Any], linked: Callable[..., Any]) -> None:
+    """What ``|`` makes, and what sends a call with links."""
+    _Shapes.chain, _Shapes.linked = staticmethod(chain), staticmethod(linked)
+
+
+class Signature(Part, Generic[R_co]):
     """What ``task.s(...)`` makes: call it later, hand it on, change its options.
 
     Arguments that come when it is called stand before those it has; named ones replace. An immutable one (``task.si(...)``)
@@ -53,6 +108,8 @@ class Signature(Generic[R_co]):
         self.kwargs = dict(kwargs or {})
         self.options: dict[str, Any] = {}
         self.immutable = immutable
+        self.links: list[Part] = []
+        self.errback: Part | None = None
         self.set(**dict(options or {}))
 
     @property
@@ -61,7 +118,14 @@ class Signature(Generic[R_co]):
         return self.callee.name
 
     def set(self, **options: Any) -> Signature[R_co]:
-        """Change options of the call (``queue=``, ``countdown=`` …) in place; answers with itself."""
+        """Change options of the call (``queue=``, ``countdown=`` …) in place; answers with itself. ``on_error="continue"``: in a flow,
+        its failure is a value for those that follow."""
+        if "on_error" in options:
+            self.on_error = checked_policy(options.pop("on_error"))
+        for callback in _several(options.pop("link", None)):
+            self.link(callback)
+        for errback in _several(options.pop("link_error", None)):
+            self.link_error(errback)
         unknown = {name: value for name, value in options.items() if name not in CALL_OPTIONS}
         if unknown:
             refuse_options(self.callee.name, unknown)
@@ -71,7 +135,48 @@ class Signature(Generic[R_co]):
     def clone(self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Signature[R_co]:
         """A copy, with more arguments and options."""
         own_args, own_kwargs = self._merged(args, kwargs)
-        return Signature(self.callee, own_args, own_kwargs, {**self.options, **options}, immutable=self.immutable)
+        return self._copy(own_args, own_kwargs, {**self.options, **options})
+
+    def _copy(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Signature[R_co]:
+        copy: Signature[R_co] = Signature(self.callee, args, kwargs, options, immutable=self.immutable)
+        copy.links, copy.errback, copy.on_error = list(self.links), self.errback, self.on_error
+        return copy
+
+    # -- as a part of a flow
+
+    def link(self, callback: Part) -> Signature[R_co]:
+        """Call ``callback`` with the value once this has ended well; answers with itself."""
+        self.links.append(callback)
+        return self
+
+    def link_error(self, errback: Part) -> Signature[R_co]:
+        """Call ``errback`` with a :class:`~umbel.FlowFailure` if this, or the flow that it is a part of, fails; answers with itself."""
+        self.errback = errback
+        return self
+
+    def lay(self, graph: Graph, entry: Entry) -> Exit:
+        takes = Takes() if self.immutable else Takes(list(entry.values), dict(entry.named))
+        number = graph.add(self.bound_to(graph.options, graph.beginning), entry, takes=takes, on_error=self.on_error)
+        if self.errback is not None:
+            graph.errbacks.append(self.errback)
+        for callback in self.links:
+            callback.lay(graph, Entry((number,), (number,)))
+        return Exit((number,), number)
+
+    def bound_to(self, options: Mapping[str, Any], beginning: Mapping[str, Any]) -> BoundCall:
+        """Whoever makes its message as a member: ``options`` where it says nothing itself, ``beginning`` too if it begins the flow."""
+        return BoundCall(self, options, beginning)
+
+    def given(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> Signature[R_co]:
+        return self.clone(args, kwargs)
+
+    @property
+    def app(self) -> Any:
+        return self.callee.app
+
+    @property
+    def kind(self) -> Callable[[], Any] | None:
+        return getattr(self.callee, "result_type", None)
 
     def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[R_co]:
         """Send it."""
@@ -80,6 +185,9 @@ class Signature(Generic[R_co]):
     def apply_async(self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> AsyncResult[R_co]:
         """Send it with further arguments and options."""
         own_args, own_kwargs = self._merged(args, kwargs)
+        if self.links or self.errback is not None:
+            answer: AsyncResult[R_co] = _Shapes.linked(self._copy(own_args, own_kwargs, {**self.options, **options}))
+            return answer
         return self.callee.apply_async(own_args, own_kwargs, **{**self.options, **options})
 
     def __call__(self, *args: Any, **kwargs: Any) -> R_co:
@@ -115,3 +223,38 @@ class Signature(Generic[R_co]):
         except Exception:  # settings that cannot be read: a repr does not fail, and shows too little rather than too much
             shown = "…"
         return f"{self.task}.{'si' if self.immutable else 's'}({shown})"
+
+
+class BoundCall:
+    """A signature among the options of the whole flow."""
+
+    __slots__ = ("beginning", "options", "signature")
+
+    def __init__(self, signature: Signature[Any], options: Mapping[str, Any], beginning: Mapping[str, Any]) -> None:
+        self.signature, self.options, self.beginning = signature, options, beginning
+
+    @property
+    def begins(self) -> str:
+        """How it is shown: its task."""
+        return self.signature.task
+
+    def made(self, member: Membership, *, begins: bool) -> tuple[Envelope, int]:
+        """Its message, and how many ms after it became ready it expires (0: as the message says)."""
+        signature = self.signature
+        options = {**self.options, **(self.beginning if begins else {}), **signature.options}
+        if "countdown" in signature.options or "eta" in signature.options:
+            options = {k: v for k, v in options.items() if k not in ("countdown", "eta") or k in signature.options}
+        if options.get("task_id") is not None:
+            raise ConfigError(f"{signature.task}: task_id is the id of a call that stands alone; a flow takes one for all of it")
+        return signature.callee.member(signature.args, signature.kwargs, options, member)
+
+
+def _several(found: Any) -> Sequence[Any]:
+    return () if found is None else found if isinstance(found, list | tuple) else (found,)
+
+
+def checked_policy(word: object) -> str:
+    """``on_error`` as it may be."""
+    if word not in ("stop", "continue"):
+        raise ConfigError(f'on_error = {word!r}: it must be "stop" (what follows is abandoned) or "continue" (a failure is a value)')
+    return str(word)

@@ -7,12 +7,17 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack, overload
 
+import msgspec
+
 from .bulk import send_all
-from .call import CALL_OPTIONS, PLAIN, BulkKeywords, Call, CallKeywords, Plan, call_of, plan_of, refuse_options
+from .call import CALL_OPTIONS, PLAIN, BulkKeywords, Call, CallKeywords, Membership, Plan, call_of, plan_of, refuse_options
+from .canvas import chunked, group
 from .clock import seconds
 from .codec import CallSignature, proper
-from .envelope import TRACKED
-from .errors import ConfigError, MaxRetriesExceeded, RetryLater
+from .envelope import TRACKED, Envelope
+from .errors import ConfigError, MaxRetriesExceeded, Replacement, RetryLater
+from .flowsender import replacement
+from .joins import place_of
 from .message import check_name, new_id
 from .options import KNOWN, LATER, TaskOptions
 from .producer import Producer
@@ -20,7 +25,7 @@ from .request import Progress, Request, current, direct
 from .result import AsyncResult
 from .settings import Settings
 from .shape import is_coroutine, never_runs
-from .signature import Signature
+from .signature import Part, Signature
 from .traffic import TRAFFIC_OPTIONS
 
 P = ParamSpec("P")
@@ -30,6 +35,14 @@ T = TypeVar("T")
 _KNOWN_TO_CALLS = frozenset(CALL_OPTIONS)
 _CLASS_OPTIONS = (frozenset(KNOWN) | LATER) - {"name", "base"}
 HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
+
+
+EACH = "umbel.each"
+"""The name of the task that runs another one for each of a list (``each.py``): every app has it."""
+
+
+def _elsewhere(task: str, items: list[Any]) -> list[Any]:
+    raise ConfigError("map and starmap run in a worker: send them")
 
 
 class Task(Generic[P, R_co]):
@@ -143,7 +156,7 @@ class Task(Generic[P, R_co]):
         id = call.id or new_id(producer.clock.now())
         answer = producer.send(plan, args, kwargs, call, id)
         tracked = bool((plan.flags | call.flags) & ~call.without & TRACKED)
-        result: AsyncResult[Any] = AsyncResult(answer.id, producer, task=self.name, tracked=tracked, kind=self._result_type)
+        result: AsyncResult[Any] = AsyncResult(answer.id, producer, task=self.name, tracked=tracked, kind=self.result_type)
         result.duplicate_of, result.dropped = answer.duplicate_of, answer.dropped
         return result
 
@@ -202,6 +215,33 @@ class Task(Generic[P, R_co]):
         """A call that is not made yet, and takes no further arguments."""
         return Signature(self, args, kwargs, immutable=True)
 
+    def member(self, args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any], member: Membership) -> tuple[Envelope, int]:
+        """The message of a call that belongs to a flow, not stored; and how many ms after it became ready it expires (0: as it says)."""
+        producer: Producer = self._owner().producer
+        plan = self.plan(producer)
+        call = self._call_of(plan, producer, options)
+        made = producer.envelope(plan, args, kwargs, call, new_id(producer.clock.now()), member)
+        return made, plan.expires if call.expires is None else 0
+
+    def map(self, items: Iterable[Any]) -> Signature[Any]:
+        """A call of this task for each item, one after the other in one message; its value is the list of theirs."""
+        return self._each([[item] for item in items])
+
+    def starmap(self, items: Iterable[Sequence[Any]]) -> Signature[Any]:
+        """The same, each item with all positional arguments of a call."""
+        return self._each([list(item) for item in items])
+
+    def chunks(self, items: Iterable[Sequence[Any]], n: int) -> group:
+        """A group of messages of ``n`` calls each (:meth:`starmap`), for work that is smaller than a message; its value is a list of
+        lists. ``items`` are read while it is sent."""
+        return chunked(lambda chunk: self.starmap(chunk), items, n)
+
+    def _each(self, items: list[list[Any]]) -> Signature[Any]:
+        caller: Task[..., Any] = Task()
+        caller.declare(_elsewhere, EACH, msgspec.structs.replace(self.options, bind=False), self._owner)
+        encoded = [msgspec.json.decode(self.signature.check_and_encode(tuple(item), {})[0] or b"[]") for item in items]
+        return Signature(caller, (self.name, encoded), {}, {}, immutable=True)
+
     def shown_call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Arguments as they may be shown: values that the app's ``redact`` names are ``***``. Raises what reading the settings raises."""
         from .redaction import Redaction
@@ -210,7 +250,7 @@ class Task(Generic[P, R_co]):
 
     def AsyncResult(self, id: str) -> AsyncResult[R_co]:
         """The handle of an earlier call."""
-        return AsyncResult(id, self._owner().producer, task=self.name, kind=self._result_type)
+        return AsyncResult(id, self._owner().producer, task=self.name, kind=self.result_type)
 
     def plan(self, producer: Producer) -> Plan:
         """What is the same for all its calls under the app's settings."""
@@ -224,7 +264,8 @@ class Task(Generic[P, R_co]):
             refuse_options(self.name, {name: value for name, value in options.items() if name not in _KNOWN_TO_CALLS})
         return call_of(plan, producer.clock.now(), **options)
 
-    def _result_type(self) -> Any:
+    def result_type(self) -> Any:
+        """What its values are read as."""
         return self.signature.types.result
 
     # -- from inside a run
@@ -252,6 +293,19 @@ class Task(Generic[P, R_co]):
                 raise exc
             raise MaxRetriesExceeded(f"{self.name}[{request.id}]: no retry is left after {request.attempt} attempts") from cause
         raise RetryLater(None if countdown is None else seconds(countdown), exc=cause, max_retries=max_retries) from cause
+
+    def replace(self, part: Part) -> NoReturn:
+        """End this run and go on as ``part`` (a call, or a chain, group, chord of at most 1,000), whose value is then this task's: for
+        those that follow it in its flow nothing changes. Never returns; what it does is one step with the end of this run.
+
+        ``ConfigError`` outside of a flow: ``chain(task.s(…)).delay()`` makes one of a single call.
+        """
+        place = place_of(self.request.envelope.extras)
+        if place is None:
+            raise ConfigError(
+                f"{self.name}: self.replace() is for members of a flow; send this call as one: chain({self.name}.s(…)).delay()"
+            )
+        raise Replacement(replacement(self._owner().producer, place, part.lay))
 
     def progress(self, done: float, total: float | None = None, note: str = "") -> bool:
         """Say how far this run has come; its record shows it. False where no record is kept, or the run was taken away."""

@@ -352,3 +352,21 @@ def parent(n, children):
     for child in range(children):
         mark.apply_async((f"{n}.{child}",), queue="kept")
     put_mark(n)
+
+
+@app.task(name="step", retry=Retry(max=5, on=(OSError,), delay=0.02), crash_limit=200)
+def step(*args):
+    """A node of a graph: the values of those before it, its own name, and what it does. Its value is its name."""
+    *before, name, kind = args
+    put_mark(name, "begin")
+    put_mark(name, "in:" + ",".join(one if isinstance(one, str) else "-" for one in before))
+    if kind == "slow":
+        time.sleep(0.03)
+    if kind == "fails":
+        put_mark(name, "fails")
+        raise ValueError(name)
+    if kind == "retries" and current_task.request.retries == 0:
+        put_mark(name, "again")
+        raise OSError("the first attempt fails")
+    put_mark(name)
+    return name

@@ -106,6 +106,6 @@ def test_lua_knows_the_flags_by_their_values() -> None:
 
 
 def test_lua_knows_the_tags_of_extras_by_their_values() -> None:
-    text = (LUA / "parts" / "flow.lua").read_text("utf-8")
+    text = (LUA / "parts" / "node.lua").read_text("utf-8")
     names, values = re.search(r"local (FLOW, NODE, .*) = (\d.*)", text).groups()  # type: ignore[union-attr] # the line is what is tested
     assert [int(Extra[name]) for name in names.split(", ")] == [int(value) for value in values.split(", ")]

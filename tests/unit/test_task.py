@@ -126,7 +126,7 @@ def test_an_id_of_ones_own_is_deduplicated(send_email: Task[..., Any], store: Br
     [
         ({"countdwn": 1}, ConfigError, "did you mean 'countdown'"),
         ({"time_limit": 1}, ConfigError, "option of the task"),
-        ({"link": 1}, ConfigError, "not supported by this version yet"),
+        ({"link": 1}, ConfigError, "belongs to a call that is not made yet"),
         ({"countdown": 1, "eta": datetime(2100, 1, 1, tzinfo=UTC)}, ArgumentError, "not both"),
         ({"countdown": "1"}, ArgumentError, "seconds"),
         ({"countdown": float("nan")}, ArgumentError, "no time"),

@@ -23,6 +23,7 @@ COMMANDS = {
     "queues": "List, peek into, purge, pause and resume queues; show lanes.",
     "control": "Change limits of tasks while workers run.",
     "dead": "List, show, retry and delete dead letters.",
+    "flow": "List, draw, retry and cancel flows.",
     "task": "One task: why is it not running? Cancel it.",
     "doctor": "What loses, delays or refuses tasks, now or soon?",
     "signatures": "All tasks with their parameters; what a new release breaks.",

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..broker import Broker, Receipted
+from ..broker import Broker, Exchanged, Receipted, Settle
 from ..brokers.memory import MemoryBroker, Store
 from ..clock import Clock
 from ..connections import Connections
 from ..envelope import Envelope, Extra
 from ..errors import WireError
 from ..facets import Record
+from ..joins import Flow, FlowSeen
 from ..message import decode_body
+from ..outcome import Node, Replaced
 from ..producer import Producer
 from ..registry import replace_current
 from .enqueued import Enqueued, Wanted
@@ -175,6 +177,23 @@ class Sandbox:
         """These were made here."""
         self._made += envelopes
 
+    def prepared_node(self, node: Node) -> Node:
+        """A node as it is to be stored."""
+        if not self.eager or node.envelope is None:
+            return node
+        return msgspec.structs.replace(node, envelope=msgspec.structs.replace(node.envelope, due=0, after=0))
+
+    def note_nodes(self, nodes: Sequence[Node]) -> None:
+        """Members of flows are calls too."""
+        envelopes = [node.envelope for node in nodes if node.envelope is not None]
+        self.queues.update(envelope.queue for envelope in envelopes)
+        self._made += envelopes
+
+    def note_handler(self, handler: Envelope | None) -> None:
+        """A failure handler may come into its queue."""
+        if handler is not None:
+            self.queues.add(handler.queue)
+
     def run_eagerly(self) -> None:
         """Run all that is ready, with a worker that no other call is using: that one is in the middle of a task."""
         try:
@@ -202,6 +221,9 @@ class SandboxProducer(Producer):
         super().stored(envelopes)
         self.sandbox.note(envelopes)
 
+    def flow_sent(self) -> None:
+        self.sandbox.stored((), ())
+
 
 class SandboxBroker(MemoryBroker):
     """The memory broker; but nobody else would end a wait for a result, so it never begins one."""
@@ -213,6 +235,33 @@ class SandboxBroker(MemoryBroker):
     def accept(self, envelope: Envelope, now: int) -> Receipted:
         self._sandbox.queues.add(envelope.queue)
         return super().accept(envelope, now)
+
+    def open_flow(self, flow: Flow) -> bool:
+        self._sandbox.note_handler(flow.handler)
+        return super().open_flow(flow)
+
+    def add_nodes(self, flow: str, nodes: Sequence[Node]) -> bool:
+        nodes = [self._sandbox.prepared_node(node) for node in nodes]
+        self._sandbox.note_nodes(nodes)
+        return super().add_nodes(flow, nodes)
+
+    def exchange(self, holder: str, seq: int, settles: Sequence[Settle], queues: Sequence[str], limit: int) -> Exchanged:
+        for settle in settles:
+            if isinstance(settle.outcome, Replaced):
+                self._sandbox.note_nodes(settle.outcome.nodes)
+        return super().exchange(holder, seq, settles, queues, limit)
+
+    def await_flow(self, id: str, timeout: float) -> FlowSeen | None:
+        seen = self.flow(id)
+        if seen is not None and not seen.state.final and self._sandbox.eager:
+            self._sandbox.run_eagerly()
+            seen = self.flow(id)
+        if seen is None or seen.state.final:
+            return seen
+        raise SandboxError(
+            f"flow {id} is {seen.state}, and nothing runs here by itself: call worker.run_until_idle() before result.get() "
+            "(after clock.advance(…), if a member waits for its time), or make calls eager"
+        )
 
     def await_record(self, id: str, timeout: float) -> Record | None:
         record = self.record(id)

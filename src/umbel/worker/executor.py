@@ -12,21 +12,22 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 import msgspec
 
 from ..codec import UnknownParameters, encode_failure, encode_result
 from ..envelope import Delivery, Envelope
-from ..errors import Discard, RetryLater, Snooze, TaskInterrupted, WireError
+from ..errors import BrokerError, Discard, Replacement, RetryLater, Snooze, TaskInterrupted, WireError
 from ..message import Body, decode_body
 from ..middleware import run_through
-from ..outcome import Dead, Done, Dropped, Outcome, Released, Retry
+from ..outcome import Dead, Done, Dropped, Outcome, Released, Replaced, Retry
 from ..policy import after_failure, milliseconds
 from ..redaction import Redaction
 from ..request import Request, current
 from .atomic import Gathered
 from .logs import LINES
+from .member import done, given, keeps, reads
 
 if TYPE_CHECKING:
     from ..app import Umbel
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 PARK_FIRST, PARK_LAST = 5_000, 60_000
 """Ms for which a message waits that this release cannot run: soon at first, since a deploy takes seconds."""
+
+_READ_AGAIN = 1_000
+"""Ms for which a message waits whose inputs could not be read."""
 
 Hide = Callable[[str], str]
 """Takes out of a text what must not be shown; ``str`` where that is nothing."""
@@ -152,9 +156,11 @@ class Executor:
         finally:
             current.reset(token)
 
-    def may_run_beside(self, task: Task[..., Any]) -> bool:
-        """Is all of its run a coroutine's? Hooks and middleware are plain functions, which may block."""
-        return task.is_async and not task.has_hooks and not self._middleware
+    def may_run_beside(self, prepared: Prepared) -> bool:
+        """Is all of its run a coroutine's? Hooks and middleware are plain functions, which may block; so does reading what others of
+        its flow give it."""
+        task = prepared.task
+        return task.is_async and not task.has_hooks and not self._middleware and not reads(prepared.delivery.envelope)
 
     async def run_beside(self, prepared: Prepared, drive: Drive) -> Outcome:
         """Run a prepared delivery on an event loop, beside others, in a context of its own (see ``may_run_beside``)."""
@@ -180,7 +186,13 @@ class Executor:
         delivery, task, body = prepared.delivery, prepared.task, prepared.body
         envelope = delivery.envelope
         try:
-            args, kwargs = task.signature.decode(body.a, body.k, drop_unknown=task.options.unknown_kwargs == "drop")
+            taken = None if envelope.extras is None else given(self._app, envelope, body)
+            a, k = (body.a, body.k) if taken is None else (taken.a, taken.k)
+            args, kwargs = task.signature.decode(a, k, drop_unknown=task.options.unknown_kwargs == "drop")
+            if taken is not None:
+                args, kwargs = taken.revived(args, kwargs)
+        except BrokerError as exc:
+            return self._unread(envelope, task, exc)
         except UnknownParameters as exc:
             return self._misfit(envelope, task, exc)
         except MemoryError:
@@ -217,6 +229,10 @@ class Executor:
         # The value and not the declaration: a plain function around an async def answers with a coroutine too
         return self._soft.wait_for(value) if type(value) is CoroutineType else value
 
+    def _unread(self, envelope: Envelope, task: Task[..., Any], exc: BrokerError) -> Outcome:
+        log.warning("%s[%s] waits: what others of its flow give it cannot be read: %s", task.name, envelope.id, exc)
+        return Released(_READ_AGAIN, "inputs")
+
     def _misfit(self, envelope: Envelope, task: Task[..., Any], exc: UnknownParameters) -> Outcome:
         if task.options.unknown_kwargs == "error":
             return self._refuse(envelope, task.name, "bad_arguments", exc)
@@ -228,6 +244,8 @@ class Executor:
         if task.has_hooks:
             self._hook(task.on_success, value, request.id, request.args, request.kwargs)
             self._hook(task.after_return, "SUCCESS", value, request.id, request.args, request.kwargs, None)
+        if request.envelope.extras is not None and keeps(request.envelope):
+            return done(request.envelope, value, self._app.settings.max_result)
         if not request.envelope.tracked:
             return _DONE
         return Done(encode_result(value, self._app.settings.max_result))
@@ -241,12 +259,8 @@ class Executor:
             return Dead("failed", encode_failure(broken, hide))
 
     def _failed(self, task: Task[..., Any], request: Request, exc: BaseException, hide: Hide) -> Outcome:
-        if isinstance(exc, TaskInterrupted):
-            return Released(0, "shutdown")
-        if isinstance(exc, Snooze):
-            return Released(max(1, milliseconds(exc.seconds)), "snoozed")
-        if isinstance(exc, Discard):
-            return Dropped("discarded", encode_failure(exc, hide))
+        if (said := _said_by(exc, hide)) is not None:
+            return said
         verdict = after_failure(task.options.retry_or_default, exc, request.envelope.attempt, throws=task.options.throws)
         cause = (exc.exc or exc) if isinstance(exc, RetryLater) else exc
         error = encode_failure(cause, hide)
@@ -271,6 +285,17 @@ class Executor:
             hook(*args)
         except BaseException as exc:  # a hook tells; the task's end is decided already, even for SystemExit
             tell_failure(f"{getattr(hook, '__qualname__', hook)}: a hook of the task failed", exc, self._hiding_now())
+
+
+def _said_by(exc: BaseException, hide: Hide) -> Outcome | None:
+    """The outcome that was raised, so to speak; None for an error."""
+    if isinstance(exc, TaskInterrupted):
+        return Released(0, "shutdown")
+    if isinstance(exc, Replacement):
+        return cast(Replaced, exc.outcome)
+    if isinstance(exc, Snooze):
+        return Released(max(1, milliseconds(exc.seconds)), "snoozed")
+    return Dropped("discarded", encode_failure(exc, hide)) if isinstance(exc, Discard) else None
 
 
 def tell_failure(words: str, exc: BaseException, hide: Hide) -> None:

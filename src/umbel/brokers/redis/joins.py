@@ -17,7 +17,7 @@ from .runs import Argument, node_arguments
 from .waiting import Waiter
 
 _STATES = (NodeState.BLOCKED, NodeState.READY, NodeState.DONE, NodeState.FAILED, NodeState.DROPPED, NodeState.ABANDONED)
-"""By their numbers in ``lua/parts/flow.lua``."""
+"""By their numbers in ``lua/parts/node.lua``."""
 _ENDED = {b"F": FlowState.FAILURE, b"V": FlowState.REVOKED}
 _KEPT = 15
 """Of a node's fields those before its followers."""

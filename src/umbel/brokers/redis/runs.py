@@ -84,7 +84,7 @@ def outcome_arguments(outcome: Outcome) -> tuple[Argument, Argument, Argument]:
 
 
 def node_arguments(nodes: Sequence[Node], intake: Intake) -> list[Argument]:
-    """Script arguments for nodes: see ``lua/parts/flow.lua``."""
+    """Script arguments for nodes: see ``lua/parts/member.lua``."""
     arguments: list[Argument] = []
     for node, packed in zip(nodes, intake.noded(nodes), strict=True):
         arguments += (node.number, int(node.flags), node.needs, node.expires_after, node.label, len(node.followers))

@@ -38,12 +38,15 @@ def apply(store: Store, row: Row, outcome: Outcome, now: int) -> Removed | None:
 
 def _done(store: Store, row: Row, outcome: Done | Replaced, now: int) -> None:
     remove(store, row, now)
+    result = outcome.result if isinstance(outcome, Done) else None
     if row.record is not None:
-        records.done(store, row.record, outcome.result if isinstance(outcome, Done) else None, now)
+        records.done(store, row.record, result, now)
+    if row.flow is None:
+        return
     if isinstance(outcome, Replaced):
         flows(store).replaced(row.envelope(), outcome.needs, outcome.value, outcome.nodes, now)
-    elif row.flow is not None:
-        flows(store).done(row.envelope(), outcome.result, now)
+    else:
+        flows(store).done(row.envelope(), result, now)
 
 
 def _retry(store: Store, row: Row, after: int, error: bytes, now: int) -> None:

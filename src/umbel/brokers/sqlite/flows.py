@@ -105,12 +105,19 @@ class _Entries(dict[str, Entry]):
         self.rows: dict[str, tuple[int, tuple[Any, ...], int]] = {}
         """Id to number, columns as the file has them, and the end of its time."""
 
+    def __missing__(self, id: str) -> Entry:
+        row = self._store.connection.execute(SQL["flow_get"], (id,)).fetchone()
+        if row is None:
+            raise KeyError(id)
+        found = self[id] = _entry(self._store, row)
+        self.rows[id] = (row[0], _flow_columns(found), row[13])
+        return found
+
     def get(self, id: str, default: Any = None) -> Any:
-        found = super().get(id)
-        if found is None and (row := self._store.connection.execute(SQL["flow_get"], (id,)).fetchone()):
-            found = self[id] = _entry(self._store, row)
-            self.rows[id] = (row[0], _flow_columns(found), row[13])
-        return default if found is None else found
+        try:
+            return self[id]
+        except KeyError:
+            return default
 
     def write(self) -> None:
         for id, entry in self.items():

@@ -250,14 +250,12 @@ def tend(store: Store, settings: BrokerSettings, done: Maintained, now: int) -> 
     """Maintenance of flows: whose producer is lost, who has something left to say or to drop, whose time is over."""
     execute = store.connection.execute
     for (id,) in execute(SQL["flows_left"], (now - int(settings.flow_grace * 1000), _ROUND)).fetchall():
-        if entry := flows(store).all.get(id):
-            flows(store).end(entry, FlowState.FAILURE, OPEN_REASON, now)
-            done.more |= sweep(store, entry, now)
+        entry = flows(store).all[id]
+        flows(store).end(entry, FlowState.FAILURE, OPEN_REASON, now)
+        done.more |= sweep(store, entry, now)
     bound = MAX_ARRIVALS
     for id, _ in execute(SQL["flows_busy"], (0, _ROUND)).fetchall():
-        entry = flows(store).all.get(id)
-        if entry is None:
-            continue
+        entry = flows(store).all[id]
         if entry.ended is not None and not entry.finished:
             done.more |= sweep(store, entry, now)
         done.more |= flows(store).go_on(entry, now, bound)

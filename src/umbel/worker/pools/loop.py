@@ -139,7 +139,7 @@ class LoopPool:
             self._host.broken(exc)
 
     def _begin(self, run: Run) -> None:
-        if self._executor.may_run_beside(run.prepared.task):
+        if self._executor.may_run_beside(run.prepared):
             aim = CoroutineAim(self._loop)
             run.aim = aim
             self._tasks[run.key] = self._loop.create_task(self._beside(run, aim), context=self._context.copy())

@@ -4,7 +4,7 @@
 --       seen, both '' to begin
 -- Returns {'1' if there are more, ms of dying and name of the last one looked at, {letter, ms, name} …}
 -- Cost: O(letters looked at). Writes nothing.
--- @include route record ring limit lane place keyed flow ending front bury letters
+-- @include route record ring limit lane place keyed node flow member ending front bury letters
 local limit, budget, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local from = 0
 if ARGV[5] ~= '' then

@@ -3,7 +3,7 @@
 -- ARGV  1 how many at most · 2 due time and 3 number of the last one that was seen, -1 and 0 to begin · 4 … queues
 -- Made from root: s:QUEUE
 -- Returns {due, number, queue, envelope} … Cost: O(queues x (log n + messages answered)). Writes nothing.
--- @include route record ring limit lane place keyed flow ending front rank
+-- @include route record ring limit lane place keyed node flow member ending front rank
 local root, limit, due, number = KEYS[1], tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local found = {}
 for at = 4, #ARGV do

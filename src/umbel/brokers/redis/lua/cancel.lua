@@ -5,7 +5,7 @@
 -- Returns 'WAITING' it will not run · 'RUNNING' it will not run again · 'UNKNOWN' it has ended · 'PLAIN' it has no record ·
 --         {'SEARCH', queue} it is a member of a flow, in one of that queue's lists.
 -- Cost: O(log n) of its queue's schedule.
--- @include clock route record ring limit lane place keyed flow ending front rank cancelling
+-- @include clock route record ring limit lane place keyed node flow member ending front rank cancelling
 local root, id, now = KEYS[1], ARGV[1], server_now()
 redis.call('HDEL', root .. 'm:' .. id, '') -- the first write, and one that is never refused for lack of room
 local state, queue, holder, field, d = unpack(redis.call('HMGET', root .. 'm:' .. id, 's', 'q', 'h', 'g', 'd'))

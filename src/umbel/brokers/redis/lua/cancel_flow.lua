@@ -4,7 +4,7 @@
 -- Made from root: the keys of a flow · s:QUEUE z:QUEUE h:HOLDER c:WORKER tombs serial · m:ID n:ID
 -- Returns {1 if it was there and not finished, 1 if it is to be called again, ids as stored of those that run …}.
 -- Cost: O(nodes looked at), about 1,000.
--- @include clock route record ring limit lane place keyed flow ending front bury rank cancelling steering
+-- @include clock route record ring limit lane place keyed node flow member ending front bury rank cancelling steering
 local root, now = KEYS[1], server_now()
 redis.call('HDEL', root .. 'f:' .. ARGV[1], '') -- the first write, and one that is never refused for lack of room
 local entry = flows().living(root, now, ARGV[1])

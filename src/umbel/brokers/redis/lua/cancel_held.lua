@@ -3,7 +3,7 @@
 -- ARGV  1 id as stored · 2 '1' to have its worker end it · 3 holder
 -- Made from root: c:WORKER serial
 -- Returns 1 if it was there, else 0. Cost: O(deliveries of the holder).
--- @include route record ring limit lane place keyed flow ending front holder cancelling
+-- @include route record ring limit lane place keyed node flow member ending front holder cancelling
 for _, one in ipairs(deliveries_of(KEYS[2])) do
   local _, m = queue_and_message(one[4])
   if id_of(m) == ARGV[1] then

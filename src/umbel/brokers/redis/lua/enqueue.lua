@@ -5,5 +5,5 @@
 --                 recorded (set) · m:ID (hash) · n:ID (stream)
 -- Returns the positions, from 1, of the duplicates.
 -- Cost: O(1) per envelope, O(log n) per scheduled or explicit one. Refused whole when the server has no room.
--- @include clock route record ring limit lane place rank keyed flow ending front enter accept
+-- @include clock route record ring limit lane place rank keyed node flow member ending front enter accept
 return accept(KEYS[1], server_now(), ARGV, 3, #ARGV, tonumber(ARGV[1]), tonumber(ARGV[2]))

@@ -120,7 +120,7 @@ if plain then
   do return {'OK', said, due and due - now or -1, now, {}, values} end
 end
 
--- @include route record ring limit lane place rank keyed flow ending front bury enter accept outcome promote holder
+-- @include route record ring limit lane place rank keyed node flow member ending front bury enter accept outcome promote holder
 
 local function next_due_of(due)
   return due and math.max(due - now, 0) or -1
@@ -208,7 +208,7 @@ local function settle_others()
       if kind == 'N' then
         nodes = 1 + tonumber(ARGV[at + 5])
         if is_tracked(m) then records().finish(root, now, m, 'D', '', '') end
-        flows().replaced(root, now, m, tonumber(a), b, ARGV, at + 6, at + 4 + nodes)
+        members().replaced(root, now, m, tonumber(a), b, ARGV, at + 6, at + 4 + nodes)
       else
         local reason = apply_outcome(root, now, queue, m, kind, a, b)
         if reason then note(dropped, queue, m, reason) end

@@ -5,7 +5,7 @@
 -- Returns {'scheduled', queue, due, envelope} · {'leased', holder, worker, value as kept} · {'dead', letter} ·
 --         {'ready', queue} it stands in one of that queue's lists · {'ended'} its record says that it is over · {} it has none.
 -- Cost: O(log n) of its queue's schedule. Writes nothing.
--- @include route record ring limit lane place keyed flow ending front rank
+-- @include route record ring limit lane place keyed node flow member ending front rank
 local root, id = KEYS[1], ARGV[1]
 local state, queue, holder, field, d = unpack(redis.call('HMGET', root .. 'm:' .. id, 's', 'q', 'h', 'g', 'd'))
 if holder and field then

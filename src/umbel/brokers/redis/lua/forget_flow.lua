@@ -4,7 +4,7 @@
 -- Made from root: the keys of a flow · dead died buried deadsize fdead
 -- Returns {1 if it was there and finished, 1 if it is to be called again}. Cost: O(dead letters deleted), some of them; the memory is freed in
 --         the background.
--- @include clock route record ring limit lane place keyed flow ending front bury rank cancelling steering
+-- @include clock route record ring limit lane place keyed node flow member ending front bury rank cancelling steering
 local root, now = KEYS[1], server_now()
 redis.call('HDEL', root .. 'f:' .. ARGV[1], '') -- the first write, and one that is never refused for lack of room
 if ARGV[2] ~= '1' then

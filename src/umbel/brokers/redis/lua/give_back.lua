@@ -3,7 +3,7 @@
 -- ARGV  fields `sequence:index`
 -- Made from root: r:PRIORITY:QUEUE (list) · t:QUEUE (list) · m:ID n:ID · those of parts/lane.lua, limit.lua, keyed.lua
 -- Returns how many went back. Cost: O(n log n).
--- @include clock route record ring limit lane place keyed flow ending front holder
+-- @include clock route record ring limit lane place keyed node flow member ending front holder
 local found = {}
 for _, field in ipairs(ARGV) do
   local value = redis.call('HGET', KEYS[2], field)

@@ -4,7 +4,7 @@
 -- Made from root: w:WORKER lost:WORKER (sets) · c:WORKER (zset) · h:HOLDER (hash) · k:HOLDER gone (zsets) ·
 --                 r:PRIORITY:QUEUE t:QUEUE (lists) · m:ID n:ID · those of parts/lane.lua, limit.lua, keyed.lua
 -- Returns {how many went back, {id, queue, reason … removed}}. Cost: O(n log n) of what they held.
--- @include clock route record ring limit lane place keyed flow ending front holder
+-- @include clock route record ring limit lane place keyed node flow member ending front holder
 local root, worker, now = KEYS[1], ARGV[1], server_now()
 local returned, removed = 0, {}
 for _, holder in ipairs(redis.call('SMEMBERS', root .. 'w:' .. worker)) do

@@ -8,7 +8,7 @@
 -- Returns {promoted, {id, queue, reason … dropped}, {worker, messages given back …}, {id, queue, reason … buried},
 --          pruned, trimmed, 1 if a bound was reached}
 -- Cost: O(queues) and at most about 1,000 messages of each kind, or a few megabytes of them, and 100 lanes of each queue.
--- @include clock route record ring limit lane reconsider place keyed flow ending front bury promote holder rank cancelling steering
+-- @include clock route record ring limit lane reconsider place keyed node flow member ending front bury promote holder rank cancelling steering
 local root, now = KEYS[1], server_now()
 local MAX_STEP, DAY, HOUR = 1000, 86400000, 3600000
 local TOMB_MS, LANES = 30 * DAY, 100

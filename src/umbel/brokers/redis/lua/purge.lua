@@ -5,7 +5,7 @@
 --                 keyed.lua
 -- Returns {how many, how many are left}; cancelled ones were gone already and are not counted.
 -- Cost: O(1) for a queue without such messages, the memory is freed in the background; else O(messages looked at).
--- @include clock route record ring limit lane place keyed flow ending
+-- @include clock route record ring limit lane place keyed node flow member ending
 local root, queue, budget, now = KEYS[1], ARGV[1], tonumber(ARGV[2]), server_now()
 local schedule, graves = root .. 's:' .. queue, root .. 'z:' .. queue
 local count, bytes = 0, 0

@@ -6,17 +6,17 @@
 -- Returns {how many, the rank to go on with or -1}. Unreadable ones stay: they would only come back; so do those whose unique key
 --         another message has: it does what they were to do.
 -- Cost: O(letters looked at), at most 1,000 where no names are given.
--- @include clock route record ring limit lane place keyed flow ending front bury letters rank cancelling steering
+-- @include clock route record ring limit lane place keyed node flow member ending front bury letters rank cancelling steering
 local root, now = KEYS[1], server_now()
 local args = {}
 for i = 2, #ARGV do args[#args + 1] = ARGV[i] end
 
 -- The dead letter of a flow's member: answers true if that is dealt with, and whether it is ready again.
 local function as_member(name, m)
-  local entry, number, node = flows().member(root, m)
+  local entry, number, node = members().member(root, m)
   if not entry then return false end
   if entry.ended then return true, false end -- it must not start
-  if not flows().is_failed(node) or redis.call('HGET', root .. 'fz:' .. entry.id, number) ~= name then return false end
+  if not members().is_failed(node) or redis.call('HGET', root .. 'fz:' .. entry.id, number) ~= name then return false end
   retried(root, now, entry, number, node)
   flows().go_on(entry, now)
   flows().save(entry)

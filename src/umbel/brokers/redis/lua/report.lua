@@ -2,7 +2,7 @@
 -- KEYS  1 the holder's hash h:HOLDER · 2 the record m:ID
 -- ARGV  1 field of the delivery · 2 id as stored · 3 progress
 -- Returns 1 if it is, else 0. Cost: O(1).
--- @include route record ring limit lane place keyed flow ending front
+-- @include route record ring limit lane place keyed node flow member ending front
 local value = redis.call('HGET', KEYS[1], ARGV[1])
 if not value then return 0 end
 local _, m = queue_and_message(value)

@@ -6,7 +6,7 @@
 --                 buried deadsize · m:ID n:ID · those of parts/lane.lua, limit.lua, keyed.lua
 -- Returns {how many went back, {id, queue, reason of each blamed one that died …}, {id, queue, reason … removed}}
 -- Cost: O(n log n) of what it held.
--- @include clock route record ring limit lane place keyed flow ending front bury outcome holder
+-- @include clock route record ring limit lane place keyed node flow member ending front bury outcome holder
 local root, held, now = KEYS[1], KEYS[2], server_now()
 local back, blamed, removed, returned = {}, {}, {}, 0
 local blame, suspects = {}, 0

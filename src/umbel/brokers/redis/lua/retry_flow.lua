@@ -4,7 +4,7 @@
 -- Made from root: the keys of a flow · dead died buried deadsize · r:PRIORITY:QUEUE t:QUEUE queues recorded · m:ID n:ID
 -- Returns {1 if there is something that can be retried, how many were, 1 if it is to be called again}.
 -- Cost: O(nodes), about 1,000 or a few megabytes of them, and at most 1,000 edges that speak.
--- @include clock route record ring limit lane place keyed flow ending front bury rank cancelling steering
+-- @include clock route record ring limit lane place keyed node flow member ending front bury rank cancelling steering
 local root, now = KEYS[1], server_now()
 redis.call('HDEL', root .. 'f:' .. ARGV[1], '') -- the first write, and one that is never refused for lack of room
 local entry = flows().living(root, now, ARGV[1])
@@ -12,7 +12,8 @@ if not entry or entry.ended then return {0, 0, 0} end
 local failed, count, bytes = root .. 'fz:' .. ARGV[1], 0, 0
 local found = redis.call('HSCAN', failed, '0', 'COUNT', CHUNK)
 for i = 1, #found[2], 2 do
-  local _, number, node = flows().at(entry, found[2][i])
+  local number = found[2][i]
+  local node = flows().node_of(entry, number)
   if node and bytes < HEAVY then
     bytes = bytes + retried(root, now, entry, number, node)
     count = count + 1

@@ -6,7 +6,7 @@
 -- Made from root: r:PRIORITY:QUEUE s:QUEUE z:QUEUE tombs m:ID n:ID · l:n:QUEUE:SPOT uniques debounced
 -- Returns {'found', 'ready' or 'scheduled', due or '', envelope} · {'more', list, how many} · {} it is not there.
 -- Cost: O(messages looked at), a few megabytes of them at most. From the end, since what leaves a list leaves it in front: nothing is passed by unseen.
--- @include clock route record ring limit lane place keyed flow ending front cancelling
+-- @include clock route record ring limit lane place keyed node flow member ending front cancelling
 local root, id, cancel, queue = KEYS[1], ARGV[1], ARGV[2] == '1', ARGV[3]
 local list, seen, budget = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local graves = root .. 'z:' .. queue

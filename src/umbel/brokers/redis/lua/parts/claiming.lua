@@ -1,4 +1,4 @@
--- How exchange.lua takes messages out of lists and lanes: a piece of it, with its names. Needs: record, lane, keyed, flow, ending, bury, holder.
+-- How exchange.lua takes messages out of lists and lanes: a piece of it, with its names. Needs: record, lane, keyed, member, ending, bury, holder.
 
 local function hand_out(prefix, m, special)
   if special >= EXTRA then
@@ -14,7 +14,7 @@ local function hand_out(prefix, m, special)
     records().started(root, now, m, holder, field)
     recorded = '1'
   end
-  if special >= EXTRA then flows().moved(root, m, '@' .. field .. ' ' .. holder) end
+  if special >= EXTRA then members().moved(root, m, '@' .. field .. ' ' .. holder) end
   return field
 end
 
@@ -27,7 +27,7 @@ local function refusal(queue, m)
   end
   -- Whoever cancelled it has told its record and its flow.
   if graves and redis.call('ZREM', graves, id_of(m)) == 1 then return 'cancelled' end
-  if flags >= EXTRA and flows().refuses(root, m) then
+  if flags >= EXTRA and members().refuses(root, m) then
     ended(root, now, m, 'V', 'cancelled', '')
     return 'cancelled'
   end

@@ -1,10 +1,10 @@
--- Flows: nodes that wait for each other, and what their edges say. Needs: route, record, ring, place, bury.
+-- Flows: nodes that wait for each other, and what their edges say. Needs: route, record, ring, place, node.
 -- The rules are those of umbel/joins.py and docs/internals/flows.md; what is called here what is called there.
 --   f:FLOW   hash: o '1' while open · e how it was ended from outside (F, V) · counts: wa blocked nodes, mv in the queues' hands, t tasks, dn, fl,
 --            ab, st failures that are no value · td '1' once its handler was sent · fi finished, en till when it is kept, ms · sp '1' while fx: is not empty ·
 --            1n 1i 1r 1e the first failure · lb rs oe label, result, on_error · hq hd ha hm handler · l L T times to keep · c u times · w '1' while
 --            somebody waits for its end · cu where a sweep goes on: see parts/steering.lua
---   fn:FLOW  hash: number -> node, packed: see NODE below
+--   fn:FLOW  hash: number -> node, packed: see parts/node.lua
 --   fm:FLOW  hash: number -> message of a node that is in no queue (blocked, failed, dropped): queue, due, after, envelope, packed
 --   fr:FLOW  hash: number -> kept value
 --   fz:FLOW  hash: number of a failed or dropped node -> the name of its dead letter, or ''
@@ -20,31 +20,11 @@ local function flows()
   local made = {}
   flowing = made
   local MAX_ARRIVALS, RIDE_MAX = 1000, 16384
-  -- tags of extras
-  local FLOW, NODE, INPUT, FAILURE = 3, 4, 16, 17
-  -- NODE: an array with these places, then the followers, first and last of each range.
-  local STATE, LEFT, NEVERS, FLAGS, SAID, SAYING, AT, QUEUED, EDGES, EXPIRES, ID, QUEUE, LABEL, REASON, WHERE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,
-    12, 13, 14, 15
-  local BLOCKED, READY, DONE, FAILED, DROPPED, ABANDONED = 0, 1, 2, 3, 4, 5
-  local NOTHING, OK, NEVER = 0, 1, 2
-  local CONTINUE, KEEP, RIDE, HELD, GATE = 1, 2, 4, 8, 16
   local COUNTS = {'wa', 'mv', 't', 'dn', 'fl', 'ab', 'st', 'fi', 'sp', 'td'}
   local NEWS_MS = 60000
 
   local function whole(number)
     return string.format('%.0f', number)
-  end
-
-  local function has(node, flag)
-    return bit.band(node[FLAGS], flag) ~= 0
-  end
-
-  -- Where a message says that it belongs: flow, number. Nil for one that is no member.
-  local function place_of(m)
-    local flow = extra_of(m, FLOW)
-    local node = flow and extra_of(m, NODE)
-    if not node or #node < 9 then return nil end
-    return flow, whole(struct.unpack('>I8', node))
   end
 
   -- A flow as one step sees it: read once, changed here, written by `save`. Nil if it is not there.
@@ -357,93 +337,6 @@ local function flows()
     see_end(entry, now)
   end
 
-  -- Building -----------------------------------------------------------------------------------------------------------
-
-  -- Nodes as they stand in args[at .. stop]: number, flags, needs, expires after, label, how many ranges, those, and queue, due, after, envelope
-  -- ('' for none). Calls act(number, fields, followers, message) for each; message is nil for a gate.
-  local function each_node(args, at, stop, act)
-    while at <= stop do
-      local ranges = tonumber(args[at + 5])
-      local followers, edges = {}, 0
-      for i = at + 6, at + 5 + 2 * ranges do followers[#followers + 1] = tonumber(args[i]) end
-      for i = 1, #followers, 2 do edges = edges + followers[i + 1] - followers[i] + 1 end
-      local from = at + 6 + 2 * ranges
-      local node = {BLOCKED, tonumber(args[at + 2]), 0, tonumber(args[at + 1]), NOTHING, NOTHING, edges, 0, edges, tonumber(args[at + 3]), '', '', args[at + 4], '', ''}
-      local m, message = args[from + 3], nil
-      if m ~= '' then
-        node[ID], node[QUEUE] = id_of(m), args[from]
-        message = cmsgpack.pack({args[from], tonumber(args[from + 1]), tonumber(args[from + 2]), m})
-      end
-      for i = 1, #followers do node[WHERE + i] = followers[i] end
-      act(args[at], node, message)
-      at = from + 4
-    end
-  end
-
-  local function add(entry, args, at, stop, now)
-    each_node(args, at, stop, function(number, node, message)
-      if node_of(entry, number) then return end
-      if has(node, HELD) then node[LEFT] = 0 end -- what it waits for is said at the close
-      entry.nodes[number] = node
-      entry.messages[number] = message
-      change(entry, number)
-      entry.wa = entry.wa + 1
-      if not has(node, GATE) then entry.t = entry.t + 1 end
-      look(entry, number, node, nil, now)
-    end)
-  end
-
-  function made.add(root, now, id, args, at, stop)
-    local entry = load(root, id)
-    if not entry or not entry.open then return false end
-    redis.call('HSET', entry.key, 'u', whole(now))
-    redis.call('ZADD', root .. 'fopen', whole(now), id)
-    add(entry, args, at, stop, now)
-    go_on(entry, now)
-    save(entry)
-    return true
-  end
-
-  function made.close(root, now, id, args, at, stop)
-    local entry = load(root, id)
-    if not entry or entry.ended then return false end
-    if not entry.open then return true end
-    entry.open = false
-    redis.call('HSET', entry.key, 'u', whole(now), 'o', '0')
-    redis.call('ZREM', root .. 'fopen', id)
-    each_node(args, at, stop, function(number, node, message)
-      local held = node_of(entry, number)
-      if not held then return end
-      entry.t = entry.t + (has(held, GATE) and 1 or 0) - (has(node, GATE) and 1 or 0)
-      held[FLAGS] = bit.band(node[FLAGS], bit.bnot(HELD))
-      held[LEFT] = held[LEFT] + node[LEFT]
-      held[EXPIRES], held[ID], held[QUEUE], held[LABEL] = node[EXPIRES], node[ID], node[QUEUE], node[LABEL]
-      entry.messages[number] = message
-      change(entry, number)
-      look(entry, number, held, nil, now)
-    end)
-    go_on(entry, now)
-    save(entry)
-    return true
-  end
-
-  -- Ends and moves of messages ---------------------------------------------------------------------------------------
-
-  -- The flow, the number and the node of a message, if it is a member of one that is there.
-  local function member(root, m)
-    local id, number = place_of(m)
-    local entry = id and load(root, id)
-    local node = entry and node_of(entry, number)
-    if not node or node[ID] ~= id_of(m) then return nil end
-    return entry, number, node
-  end
-
-  local function leaves(entry, number, node, state)
-    entry.mv = entry.mv - 1
-    node[STATE], node[WHERE] = state, ''
-    change(entry, number)
-  end
-
   -- One that is there, and whose time is not over.
   function made.living(root, now, id)
     local entry = load(root, id)
@@ -452,99 +345,16 @@ local function flows()
     return entry
   end
 
-  made.member, made.load, made.save, made.go_on, made.end_it = member, load, save, go_on, end_it
-
-  function made.is_failed(node)
-    return node[STATE] == FAILED or node[STATE] == DROPPED
-  end
-
-  -- The id of its message and where that stands, if it is in the queues' hands.
-  function made.standing(node)
-    if node[STATE] == READY then return node[ID], node[QUEUE], node[WHERE] end
-    return nil
-  end
-
-  -- A failed or dropped node is ready once more, its counters begun anew. Answers with the name of its dead letter, or '', and its bytes.
-  function made.again(entry, number, node, now, revive)
-    local root = entry.root
-    local messages, failed = root .. 'fm:' .. entry.id, root .. 'fz:' .. entry.id
-    local queue, _, _, m = unpack(cmsgpack.unpack(redis.call('HGET', messages, number)))
-    local letter = redis.call('HGET', failed, number)
-    redis.call('HDEL', messages, number)
-    redis.call('HDEL', failed, number)
-    redis.call('HDEL', root .. 'fr:' .. entry.id, number)
-    entry.fl, entry.mv = entry.fl - 1, entry.mv + 1
-    if not has(node, CONTINUE) then
-      entry.st = entry.st - 1
-      if entry.st == 0 then redis.call('HDEL', entry.key, '1n', '1i', '1r', '1e') end
-    end
-    if entry.fi > 0 then
-      redis.call('ZREM', root .. 'fends', entry.id)
-      redis.call('HDEL', entry.key, 'en')
-    end
-    entry.fi, entry.td = 0, 0
-    node[STATE], node[REASON] = READY, ''
-    node[WHERE] = put(entry, now, queue, 0, 0, revive(m))
+  function made.leaves(entry, number, node, state)
+    entry.mv = entry.mv - 1
+    node[STATE], node[WHERE] = state, ''
     change(entry, number)
-    speak(entry, number, node)
-    return letter, #m
   end
 
-  -- A node of it by its number.
-  function made.at(entry, number)
-    return entry, number, node_of(entry, number)
-  end
-
-  -- It was waiting in a queue and was taken out of there, since its flow was ended.
-  function made.dropped(entry, number, node)
-    leaves(entry, number, node, DROPPED)
-    node[REASON] = 'cancelled'
-    entry.fl = entry.fl + 1
-    if has(node, KEEP) then keep(entry, number, '-\9cancelled') end
-  end
-
-  -- Was its flow ended, so that it must not start?
-  function made.refuses(root, m)
-    local id = place_of(m)
-    return id and redis.call('HGET', root .. 'f:' .. id, 'e') and true or false
-  end
-
-  -- A member's message has moved: '' it is ready, `due:number` scheduled, `@field holder` in somebody's hands.
-  function made.moved(root, m, where)
-    local id, number = place_of(m)
-    local key = id and root .. 'fn:' .. id
-    local packed = id and redis.call('HGET', key, number)
-    if not packed then return false end
-    local node = cmsgpack.unpack(packed)
-    if node[ID] ~= id_of(m) or node[STATE] ~= READY then return true end
-    node[WHERE] = where
-    redis.call('HSET', key, number, cmsgpack.pack(node))
-    return true
-  end
-
-  function made.done(root, now, m, result)
-    local entry, number, node = member(root, m)
-    if not entry or node[STATE] ~= READY then return end
-    leaves(entry, number, node, DONE)
-    entry.dn = entry.dn + 1
-    if has(node, KEEP) then keep(entry, number, '+' .. (result or '')) end
-    speak(entry, number, node)
-    go_on(entry, now)
-    save(entry)
-  end
-
-  -- `letter`: the name of its dead letter; nil: it is gone without one. Its queue is the node's.
-  function made.failed(root, now, m, reason, error, letter)
-    local entry, number, node = member(root, m)
-    if not entry or node[STATE] ~= READY then return end
-    fail(entry, number, node, m, reason, error, letter, now)
-    go_on(entry, now)
-    save(entry)
-  end
-
+  -- Of one that is ready: it came to another end than `done`. `letter`: the name of its dead letter; nil: it is gone without one.
   function fail(entry, number, node, m, reason, error, letter, now)
     local root = entry.root
-    leaves(entry, number, node, letter and FAILED or DROPPED)
+    made.leaves(entry, number, node, letter and FAILED or DROPPED)
     reason = string.sub(reason, 1, 255)
     node[REASON] = reason
     entry.messages[number] = cmsgpack.pack({node[QUEUE], 0, 0, m})
@@ -559,19 +369,9 @@ local function flows()
     speak(entry, number, node)
   end
 
-  -- The member is a gate from now on, before which the nodes in args[at .. stop] stand.
-  function made.replaced(root, now, m, needs, value, args, at, stop)
-    local entry, number, node = member(root, m)
-    if not entry or node[STATE] ~= READY then return end
-    if entry.ended then return made.failed(root, now, m, 'cancelled', '') end
-    leaves(entry, number, node, BLOCKED)
-    entry.wa = entry.wa + 1
-    node[LEFT], node[WHERE] = needs, value -- which is nobody's to see before it is done
-    add(entry, args, at, stop, now)
-    look(entry, number, node, nil, now)
-    go_on(entry, now)
-    save(entry)
-  end
+  -- What the parts that build on this one use.
+  made.load, made.save, made.node_of, made.change, made.keep, made.whole = load, save, node_of, change, keep, whole
+  made.put, made.speak, made.look, made.go_on, made.fail, made.end_it = put, speak, look, go_on, fail, end_it
 
   return made
 end

@@ -10,7 +10,7 @@ end
 
 -- A failed or dropped node is ready once more, and its dead letter is taken out. Answers with the bytes of its message.
 local function retried(root, now, entry, number, node)
-  local letter, size = flows().again(entry, number, node, now, revived)
+  local letter, size = members().again(entry, number, node, now, revived)
   if letter ~= '' then unbury(root, letter) end
   return size
 end
@@ -23,7 +23,7 @@ local function sweep(root, now, entry, terminate, running)
   for i = 1, #found[2], 2 do
     local number = found[2][i]
     local node = cmsgpack.unpack(found[2][i + 1])
-    local id, queue, where = flows().standing(node)
+    local id, queue, where = members().standing(node)
     local field, holder = string.match(where or '', '^@(%S+) (.*)$')
     if field then
       local value = redis.call('HGET', root .. 'h:' .. holder, field)
@@ -40,7 +40,7 @@ local function sweep(root, now, entry, terminate, running)
       end
       records().finish_of(root, now, id, records().REVOKED, 'cancelled', '')
       entry.nodes[number] = node
-      flows().dropped(entry, number, node)
+      members().dropped(entry, number, node)
     end
   end
   if found[1] == '0' then
