@@ -174,9 +174,9 @@ def test_a_twin_that_dies_before_it_is_told_what_to_do(arena):
     assert arena.stopped_at("twin.instruct") == worker.pid
     twin = worker.template()
     os.kill(twin, signal.SIGKILL)
+    wait_for(lambda: twin not in _session(worker.pid))
     arena.release("twin.instruct", worker.pid)
-    worker.ready()
-    assert worker.template() != twin
+    wait_for(lambda: worker.template() not in (0, twin))
     arena.send("mark", "m")
     arena.all_ran(["m"])
     assert worker.stop() == 0
