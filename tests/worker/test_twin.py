@@ -102,3 +102,56 @@ def test_waiting_has_an_end(pair, process):
 def test_a_program_of_somebody_elses_is_not_forked():
     """This one, for instance: pytest, which may have anything open."""
     assert twins.split(WorkerOptions(app="a")) is None
+
+
+# -- whose library is imported before the fork
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    """Nobody says an address."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    for name, value in os.environ.items():
+        if "://" in value or name.startswith("UMBEL_"):
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def _schemes(**settings: str) -> set[str]:
+    return set(twins._schemes(WorkerOptions(app="a", settings=settings)))
+
+
+def test_an_address_that_only_the_code_may_know(bare):
+    assert _schemes() == set()
+
+
+def test_an_address_that_is_said_outside_the_code(bare, tmp_path):
+    bare.setenv("ELSEWHERE", "sqlite:///other.db")
+    (tmp_path / "pyproject.toml").write_text('[tool.umbel]\nbroker = "redis+sentinel://h:1/s"\n')
+    assert _schemes() == {"redis+sentinel"}
+    bare.setenv("UMBEL_BROKER", "rediss://h")
+    assert _schemes() == {"rediss"}
+    assert _schemes(broker="redis://h") == {"redis"}
+
+
+def test_addresses_of_the_environment_under_other_names(bare):
+    bare.setenv("DOCKER_HOST", "unix:///var/run/docker.sock")
+    bare.setenv("HOMEPAGE", "https://example.com")
+    assert _schemes() == set()
+    bare.setenv("CACHE", "REDIS://cache:6379/1")
+    assert _schemes() == {"redis"}
+
+
+def test_settings_that_are_wrong_are_the_templates_business(bare):
+    bare.setenv("UMBEL_BROKR", "redis://h")
+    assert _schemes() == set()
+
+
+def test_a_library_that_does_not_import_is_the_templates_business(bare):
+    for address in ("nothing://h", "redis://h"):
+        bare.setenv("UMBEL_BROKER", address)
+        with bare.context() as broken:
+            broken.setattr(twins, "factory_of", lambda _: 1 / 0)
+            twins._import_broker(WorkerOptions(app="a"))
+        twins._import_broker(WorkerOptions(app="a"))
