@@ -67,7 +67,7 @@ def up(target: Target, /, no_reload: bool, **given: Any) -> int:
     told = {**WORKER_DEFAULTS, **given, "reload": not no_reload, "plain": True}
     check_pool(told)
     options = options_of(target, told)
-    from ..worker.supervisor import Supervisor
+    from ..worker.supervisor import run_worker
 
     note("up: Ctrl-C stops it, twice at once" + ("" if no_reload else f"; watching {', '.join(options.reload)}"))
-    return Supervisor(options).run()
+    return run_worker(options)

@@ -122,9 +122,9 @@ def worker(target: Target, /, **given: Any) -> int:
         if given[key]:
             note(words)
     options = options_of(target, given)
-    from ..worker.supervisor import Supervisor
+    from ..worker.supervisor import run_worker
 
-    return Supervisor(options).run()
+    return run_worker(options)
 
 
 def options_of(target: Target, given: dict[str, Any]) -> WorkerOptions:

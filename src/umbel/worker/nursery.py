@@ -14,6 +14,7 @@ from .options import WorkerOptions
 from .places import Places
 from .reload import difference, needs_restart
 from .templates import TemplateProcess
+from .twin import Twin
 from .wire import Exited, Failed, Forked, FromTemplate, NotForked, Ready
 
 _START_AGAIN = 1.0
@@ -49,8 +50,17 @@ class Pipes(NamedTuple):
 class Nursery:
     """Hears templates through the supervisor's selector, replaces a dead one, and ends those that nobody needs."""
 
-    def __init__(self, options: WorkerOptions, places: Places, pipes: Pipes, selector: selectors.BaseSelector, clock: Clock) -> None:
-        self._make: Callable[[], TemplateProcess] = lambda: TemplateProcess(options, places, *pipes)
+    def __init__(
+        self,
+        options: WorkerOptions,
+        places: Places,
+        pipes: Pipes,
+        selector: selectors.BaseSelector,
+        clock: Clock,
+        twin: Twin | None = None,
+    ) -> None:
+        """``twin`` becomes the first template, if there is one."""
+        self._make: Callable[[Twin | None], TemplateProcess] = lambda twin: TemplateProcess(options, places, *pipes, twin)
         self._children = options.children
         self._selector = selector
         self._clock = clock
@@ -59,7 +69,7 @@ class Nursery:
         self._old: list[TemplateProcess] = []
         self._next: TemplateProcess | None = None
         self._start_at: float | None = None
-        self.template = self._start()
+        self.template = self._start(twin)
 
     def listen(self, listener: Listener) -> None:
         """Once, before the first child is asked for."""
@@ -76,8 +86,8 @@ class Nursery:
     def ready(self) -> bool:
         return self.template.ready
 
-    def _start(self) -> TemplateProcess:
-        template = self._make()
+    def _start(self, twin: Twin | None = None) -> TemplateProcess:
+        template = self._make(twin)
         self._selector.register(template.line, selectors.EVENT_READ, lambda: self._hear(template))
         return template
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 
@@ -56,3 +58,15 @@ class Inherited(msgspec.Struct, frozen=True):
     permits: tuple[tuple[int, int], ...]
     rosters: int = -1
     """Of children that run many tasks at once; -1 for prefork."""
+
+    @property
+    def fds(self) -> list[int]:
+        """Each once, but for ``control``."""
+        pairs = [fd for pair in self.permits for fd in pair]
+        return list(dict.fromkeys(fd for fd in (self.life, self.events, self.slots, *pairs, self.rosters) if fd >= 0))
+
+    def renumbered(self, control: int, fds: Sequence[int]) -> Inherited:
+        """The same in a process where they have other numbers: ``fds``, in the order of the property."""
+        new = dict(zip(self.fds, fds, strict=True))
+        permits = tuple((new[read], new[write]) for read, write in self.permits)
+        return Inherited(control, new[self.life], new[self.events], new[self.slots], self.slot_count, permits, new.get(self.rosters, -1))

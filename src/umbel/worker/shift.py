@@ -29,6 +29,7 @@ from .scales import Scales
 from .slots import IDLE, POKE, Command
 from .succession import Succession, stays_no_longer
 from .templates import TemplateProcess
+from .twin import Twin
 from .watch import Watch
 from .wire import Exited, Forked, NotForked
 
@@ -45,7 +46,15 @@ log = logging.getLogger("umbel.worker")
 class Shift:
     """What the supervisor's loop does about children. Everything here runs on the loop's thread, and waits for nobody."""
 
-    def __init__(self, options: WorkerOptions, worker: str, clock: Clock, pipes: Pipes, selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self,
+        options: WorkerOptions,
+        worker: str,
+        clock: Clock,
+        pipes: Pipes,
+        selector: selectors.BaseSelector,
+        twin: Twin | None,
+    ) -> None:
         self._children = options.children
         self._beside = options.beside
         self._worker = worker
@@ -59,7 +68,7 @@ class Shift:
         self.members: list[Member] = []
         self._applicants: dict[str, int] = {}
         """Holders that the broker was asked to admit, and their places."""
-        self.nursery = Nursery(options, self._places, pipes, selector, clock)
+        self.nursery = Nursery(options, self._places, pipes, selector, clock, twin)
         self.nursery.listen(self)
         self._succession = Succession(self.slots)
         self._scales = Scales(self.slots, clock)

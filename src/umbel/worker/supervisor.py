@@ -36,6 +36,7 @@ from .reload import SourceWatch, drop_bytecode, named
 from .shift import INTERRUPT_GRACE, Shift
 from .templates import TemplateProcess
 from .title import set_title
+from .twin import Twin, split
 from .upkeep import Upkeep
 from .wire import Failed, Ready
 
@@ -50,6 +51,11 @@ _FAREWELL, _FAREWELL_AWAY = 5.0, 0.5
 log = logging.getLogger("umbel.worker")
 
 
+def run_worker(options: WorkerOptions) -> int:
+    """A worker in this process, until it ends. Its exit code."""
+    return Supervisor(options, split(options)).run()
+
+
 class Phase(IntEnum):
     """How far the shutdown has come."""
 
@@ -62,8 +68,10 @@ class Phase(IntEnum):
 class Supervisor:
     """One worker. ``run()`` returns its exit code."""
 
-    def __init__(self, options: WorkerOptions, clock: Clock = SYSTEM) -> None:
+    def __init__(self, options: WorkerOptions, twin: Twin | None = None, clock: Clock = SYSTEM) -> None:
+        """``twin`` becomes the first template, if there is one."""
         self.options = options
+        self._twin = twin
         self.clock = clock
         self.worker = f"{options.name or os.uname().nodename}.{os.getpid()}.{new_id(clock.now())[-12:]}"
         self._started = clock.now()
@@ -99,7 +107,7 @@ class Supervisor:
         if self.sources is not None:
             self.sources.start()  # before anything is imported: no edit falls between
         pipes = Pipes(self._life, self.dispatch.read_fd)
-        self.shift = Shift(self.options, self.worker, self.clock, pipes, self.selector)
+        self.shift = Shift(self.options, self.worker, self.clock, pipes, self.selector, self._twin)
         try:
             failed = self._await_template()
             if failed is not None:

@@ -1,7 +1,7 @@
 """The template: a single-threaded process that has imported the user's modules, and forks warm children.
 
-Started as ``python -m umbel.worker.template`` with its options as JSON in two arguments. It reports the app as data, forks
-on demand, pipes exit statuses to the supervisor, and ends when the supervisor's end of the socket closes.
+The first one is a fork of the supervisor's process (``twin.py``), those that follow are started as ``python -m umbel.worker.template``.
+It reports the app as data, forks on demand, pipes exit statuses to the supervisor, and ends when the supervisor's end of the socket closes.
 """
 
 from __future__ import annotations
@@ -245,10 +245,15 @@ def _warm_up(app: Umbel) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Import, report, fork until told to end."""
+    """In a fresh interpreter, with the options and what was inherited as JSON."""
     options = msgspec.json.decode(argv[0], type=WorkerOptions)
     inherited = msgspec.json.decode(argv[1], type=Inherited)
-    line: Line[Fork] = Line(socket.socket(fileno=inherited.control), Fork)
+    return live(options, inherited, socket.socket(fileno=inherited.control))
+
+
+def live(options: WorkerOptions, inherited: Inherited, sock: socket.socket) -> int:
+    """Import, report, fork until told to end."""
+    line: Line[Fork] = Line(sock, Fork)
     set_up_logs(options)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal signals the whole group; only the supervisor decides
     try:
@@ -272,4 +277,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    os._exit(main(sys.argv[1:]))
+    arguments, sys.argv[1:] = sys.argv[1:], []  # they are not for the user's modules
+    os._exit(main(arguments))

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Protocol
 
 import msgspec
 
@@ -15,27 +16,35 @@ from .catalog import Catalog
 from .memory import Surroundings, anonymous
 from .options import Inherited, WorkerOptions
 from .places import Places
+from .twin import Orders, Twin, python_path
 from .wire import Fork, FromTemplate, Line
+
+
+class Process(Protocol):
+    """What a template runs in."""
+
+    @property
+    def pid(self) -> int: ...
+    def kill(self) -> None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
 
 
 class TemplateProcess:
     """One template. Made anew after its death, and for a reload."""
 
-    def __init__(self, options: WorkerOptions, places: Places, life: int, events: int) -> None:
-        """Starts it. ``life`` is the end of a pipe whose other end only the supervisor holds; ``events`` is where heralds read."""
-        ours, theirs = socket.socketpair()
-        os.set_blocking(ours.fileno(), False)
-        slots, permits = places.slots, places.permits
-        rosters = -1 if places.rosters is None else places.rosters.fd
-        counters = tuple((p.read_fd, p.write_fd) for p in permits)
-        inherited = Inherited(theirs.fileno(), life, events, slots.fd, slots.count, counters, rosters)
-        fds = [theirs.fileno(), life, events, slots.fd, *(fd for p in permits for fd in p.fds), *((rosters,) if rosters >= 0 else ())]
-        arguments = [msgspec.json.encode(value).decode() for value in (options, inherited)]
-        # A fresh interpreter: this process has threads, and a fork of it could inherit a held lock
-        command = [sys.executable, "-m", "umbel.worker.template", *arguments]
-        self.process = subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL, env=_with_cwd())
-        theirs.close()
-        self.line: Line[FromTemplate] = Line(ours, FromTemplate)
+    def __init__(self, options: WorkerOptions, places: Places, life: int, events: int, twin: Twin | None = None) -> None:
+        """Starts it, or makes the ``twin`` one. ``life`` is the end of a pipe whose other end only the supervisor holds; ``events``
+        is where heralds read."""
+        slots, rosters = places.slots, places.rosters
+        counters = tuple((p.read_fd, p.write_fd) for p in places.permits)
+        inherited = Inherited(-1, life, events, slots.fd, slots.count, counters, -1 if rosters is None else rosters.fd)
+        self.process: Process
+        if twin is not None and twin.instruct(Orders(options, inherited)):
+            self.process, sock = twin, twin.sock
+        else:
+            self.process, sock = _start(options, inherited)
+        sock.setblocking(False)
+        self.line: Line[FromTemplate] = Line(sock, FromTemplate)
         self.catalog: Catalog | None = None
         self.limit = 0
         """Bytes of memory that each of its children may have; 0: no limit."""
@@ -75,7 +84,13 @@ class TemplateProcess:
             self.process.wait()
 
 
-def _with_cwd() -> dict[str, str]:
-    """The user's modules are looked for where the worker was started, as ``python -m`` itself would."""
-    path = os.environ.get("PYTHONPATH", "")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in (os.getcwd(), path) if p)}
+def _start(options: WorkerOptions, inherited: Inherited) -> tuple[Process, socket.socket]:
+    """A fresh interpreter: this process has threads by now, and a fork of it could inherit a held lock."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        control = theirs.fileno()
+        arguments = [msgspec.json.encode(value).decode() for value in (options, msgspec.structs.replace(inherited, control=control))]
+        command = [sys.executable, "-m", "umbel.worker.template", *arguments]
+        environment = {**os.environ, "PYTHONPATH": python_path()}
+        fds = [control, *inherited.fds]
+        return subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL, env=environment), ours

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import inspect
 import socket
 import struct
@@ -19,6 +20,7 @@ from .address import Address, Node
 from .options import CONNECT_TIMEOUT, REPLY_TIMEOUT
 from .refusal import refusal
 
+codecs.lookup("idna")  # connecting imports it; here, that is before a worker forks, whose processes then share it
 _TLS_HELP = {
     "CERTIFICATE_VERIFY_FAILED": "name the authority that signed its certificate, ?ssl_ca_certs=FILE",
     "WRONG_VERSION_NUMBER": "it does not speak TLS there; redis: instead of rediss:, or another port",
