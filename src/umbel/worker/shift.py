@@ -163,9 +163,10 @@ class Shift:
         elif now >= self._crowded:
             self._crowded = now + _CROWDED_AGAIN
             leaving = sum(1 for m in self.members if m.leaving)
-            log.error(
-                "%d children are missing, and none can be made: %d old ones still run their last tasks (USR1 says which)", missing, leaving
+            words = (
+                "%d of %d children cannot be made: %d old ones still run their last tasks, and more are not kept (USR1 says what they run)"
             )
+            log.error(words, missing, self._children, leaving)
 
     def _apply(self, holder: str) -> None:
         self._applicants[holder] = self._places.take()
