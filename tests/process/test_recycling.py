@@ -285,7 +285,7 @@ if (_tried := _make_group(f"umbel-try-{os.getpid()}", 300 * MIB)) is not None:  
 
 
 def test_where_old_children_keep_all_places_it_is_said(sqlite_arena):
-    """Each child of many takes a task that lasts, and is replaced: such processes must not become ever more, nor the worker stall without a word."""
+    """Each child of many takes a task that lasts, and is replaced: they must not become ever more, nor the worker stall without a word."""
     arena, gate = sqlite_arena, sqlite_arena.folder / "gate"
     worker = arena.worker("-P", "threads", "--max-tasks-per-child", "2", concurrency=2).ready()
     for n in range(8):
