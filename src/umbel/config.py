@@ -100,6 +100,8 @@ class Config:
 
     def origin(self, key: str) -> str:
         """Where the value of ``key`` came from, in words."""
+        if not self._read_outside:
+            self._resolve()
         given = self._strongest(key)
         return given[1].origin if given else "default"
 

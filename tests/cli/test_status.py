@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.cli.conftest import Run, Stage, answer
@@ -21,6 +22,22 @@ def test_queues_workers_and_nothing_wrong(run: Run, stage: Stage) -> None:
     got = answer(run("status", "--json"))
     assert [(q["queue"], q["ready"], q["workers"]) for q in got["queues"]] == [("default", 1, ["w1"])]
     assert got["workers"][0]["about"]["pid"] == 42 and got["wrong"] == []
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"concurrency": 4, "pool": "prefork", "children": 4}, "4"),
+        ({"concurrency": 100, "pool": "asyncio", "children": 2}, "2 x 100 asyncio"),
+        ({"concurrency": 8}, "8"),
+        ({}, "-"),
+    ],
+)
+def test_how_many_tasks_a_worker_runs_at_once(run: Run, stage: Stage, about: dict[str, object], said: str) -> None:
+    stage.broker.renew("w1", 600.0, msgspec.json.encode({"pid": 42, "queues": ["default"], **about}))
+    [line] = [line for line in run("status").stdout.splitlines() if line.startswith("w1 ")]
+    assert f" {said}  " in line or line.split()[3] == said
+    assert answer(run("status", "--json"))["workers"][0]["about"].get("children", 0) == about.get("children", 0)
 
 
 def test_says_what_is_wrong(run: Run, stage: Stage) -> None:

@@ -15,7 +15,7 @@ from tests.servers import RedisServer
 from tests.waiting import wait_for
 from umbel import Retry, SoftTimeLimitExceeded, State, TaskInterrupted, Umbel, registry
 from umbel.embedding import NoWorker, only_watches, patched_threads
-from umbel.errors import ConfigError, WorkerError
+from umbel.errors import BrokerUnreachable, ConfigError, WorkerError
 from umbel.events import TaskTimedOut
 from umbel.facets import Inspects, require
 
@@ -314,6 +314,62 @@ class TestStopping:
             app.start_worker()
         first.stop()
         app.start_worker(threads=1).stop()
+
+
+def test_a_cancel_with_terminate_reaches_what_is_begun_later(app):
+    """A message that is in hand, behind another one, when the order comes."""
+    begun, release, ran = threading.Event(), threading.Event(), []
+
+    @app.task(name="first")
+    def first() -> None:
+        begun.set()
+        release.wait(60)
+
+    @app.task(name="second", track=True)
+    def second() -> None:
+        ran.append(1)
+        while True:
+            time.sleep(0.01)
+
+    with app.start_worker(threads=1) as worker:
+        wait_for(lambda: worker.ready)
+        resident = worker._resident
+        resident.room.wanted = lambda free, waiting: max(0, 2 - waiting)  # it claims more than it can begin
+        worker._hostages.turn = lambda resident, leaving: None  # and keeps it
+        first.delay()
+        assert begun.wait(30)
+        result = second.delay()
+        resident.notify()
+        wait_for(lambda: resident.hand.waiting == 1, 30)
+        result.revoke(terminate=True)
+        wait_for(lambda: worker._cancels._wanted, 30)
+        wait_for(lambda: worker._cancels._next > 0, 30)  # the store was asked who has it
+        release.set()
+        wait_for(lambda: result.state is State.REVOKED, 30)
+    assert standing(app) == {}
+
+
+def test_what_a_lost_holder_had_is_given_back_once_the_broker_answers(app):
+    done = threading.Event()
+    with app.start_worker(threads=1) as worker:
+        wait_for(lambda: worker.ready)
+        broker, refused = worker._clerk._broker, []
+        retire = broker.retire
+
+        def retires(*args):
+            if len(refused) < 2:
+                refused.append(1)
+                raise BrokerUnreachable("as ordered")
+            retired.append(args[0])
+            return retire(*args)
+
+        retired: list[str] = []
+        broker.retire = retires
+        holder = worker._resident.holder
+        worker._resident.abandon()  # its loop ends by an accident
+        wait_for(lambda: retired == [holder], 30)
+        app.task(name="job")(done.set).delay()
+        assert done.wait(30)
 
 
 def test_a_cancel_with_terminate_reaches_the_task(app):

@@ -22,6 +22,8 @@ app = Umbel(
 if os.path.exists(ballast := os.environ.get("SAMPLE_BALLAST_FILE", "")):
     with open(ballast) as file:
         BALLAST = b"1" * int(file.read())
+while os.path.exists(os.environ.get("SAMPLE_IMPORT_GATE", "")):
+    time.sleep(0.05)
 _MARKS = os.open(os.environ.get("SAMPLE_MARKS", os.devnull), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
@@ -228,6 +230,48 @@ async def blocks(n, seconds):
     nap = time.sleep
     nap(seconds)
     put_mark(n)
+
+
+def _naps(seconds):
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        yield min(0.002, left)
+
+
+@app.task(name="tight", soft_time_limit=0.05, time_limit=60)
+def tight(n, seconds):
+    """Ends about when its soft limit is over."""
+    put_mark(n, "begin")
+    for nap in _naps(seconds):
+        time.sleep(nap)
+
+
+@app.task(name="tight_async", soft_time_limit=0.05, time_limit=60)
+async def tight_async(n, seconds):
+    put_mark(n, "begin")
+    for nap in _naps(seconds):
+        await asyncio.sleep(nap)
+
+
+@app.task(name="free", soft_time_limit=None, time_limit=60)
+def free(n, seconds):
+    """Has no soft limit: what is raised in it was meant for another one."""
+    put_mark(n, "begin")
+    try:
+        for nap in _naps(seconds):
+            time.sleep(nap)
+    except BaseException:
+        put_mark(n, "struck")
+
+
+@app.task(name="free_async", soft_time_limit=None, time_limit=60)
+async def free_async(n, seconds):
+    put_mark(n, "begin")
+    try:
+        for nap in _naps(seconds):
+            await asyncio.sleep(nap)
+    except BaseException:
+        put_mark(n, "struck")
 
 
 @app.task(name="progresses", track=True)

@@ -15,6 +15,7 @@ from tests.waiting import wait_for
 from umbel.errors import EnqueueError, TaskFailed
 
 POOLS = ["threads", "asyncio"]
+ROUNDS = int(os.environ.get("UMBEL_TEST_ROUNDS", "400"))
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -66,6 +67,29 @@ def test_the_soft_limit_reaches_one_of_many(arena, pool, task):
     wait_for(lambda: sum(q.dead for q in arena.stats()) == 1)
     assert len({arena.runs(n)[0].pid for n in range(6)} | {arena.runs("late", "begin")[0].pid}) == 1
     assert all(len(arena.runs(n)) == 1 for n in range(6))
+
+
+@pytest.mark.timeout(180 + ROUNDS // 5)
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_soft_limit_is_for_one_run_round_after_round(sqlite_arena, pool):
+    """Tasks that end about when their limit is over, and tasks without one, take turns on the same threads and the same loop."""
+    arena, kinds = sqlite_arena, ["tight", "tight_async", "free", "free_async"]
+    worker = _pool(arena, pool, 40)
+    [child] = worker.children()
+    for kind in kinds:
+        arena.app.tasks[kind].delay_many(
+            (f"{kind}-{n}", 20.0 if n % 50 == 0 and "tight" in kind else 0.04 + n % 20 * 0.001) for n in range(ROUNDS // 4)
+        )
+    wait_for(lambda: all(q.ready == q.leased == q.scheduled == 0 for q in arena.stats()), 120 + ROUNDS / 10, every=0.2)
+    marks = arena.marks()
+    names = [f"{kind}-{n}" for kind in kinds for n in range(ROUNDS // 4)]
+    assert [name for name in names if [m.kind for m in marks[name]] != ["begin"]] == [], "lost, run twice, or struck for another"
+    dead = sum(q.dead for q in arena.stats())
+    print(f"{pool}: {ROUNDS} rounds, {dead} were told")
+    assert dead >= 2 * len(range(0, ROUNDS // 4, 50)), "those that go on and on were all told"
+    assert worker.children() == [child], "a limit that nobody heard costs the process"
+    assert not worker.said("stumbled")
+    assert worker.stop() == 0
 
 
 @pytest.mark.parametrize("pool", ["prefork", *POOLS])

@@ -282,3 +282,22 @@ if (_tried := _make_group(f"umbel-try-{os.getpid()}", 300 * MIB)) is not None:  
             arena.close()
             wait_for(lambda: not (group / "cgroup.procs").read_text())
             group.rmdir()
+
+
+def test_where_old_children_keep_all_places_it_is_said(sqlite_arena):
+    """Each child of many takes a task that lasts, and is replaced: they must not become ever more, nor the worker stall without a word."""
+    arena, gate = sqlite_arena, sqlite_arena.folder / "gate"
+    worker = arena.worker("-P", "threads", "--max-tasks-per-child", "2", concurrency=2).ready()
+    for n in range(8):
+        arena.send("gated", f"long{n}", str(gate))
+        wait_for(lambda n=n: arena.runs(f"long{n}", "begin"), 30)
+        arena.send("mark", f"short{n}")
+        arena.all_ran([f"short{n}"])
+    assert len({arena.runs(f"long{n}", "begin")[0].pid for n in range(8)}) == 8
+    arena.send("mark", "waits")
+    wait_for(lambda: worker.said("1 of 1 children cannot be made: 8 old ones"), 40)
+    assert not arena.runs("waits")
+    gate.touch()
+    arena.all_ran(["waits", *(f"long{n}" for n in range(8))])
+    assert all(len(arena.runs(f"long{n}", "begin")) == 1 for n in range(8))
+    assert worker.stop() == 0

@@ -353,3 +353,15 @@ def test_a_template_that_does_not_fork_is_replaced(sqlite_arena):
     assert worker.template() != template
     assert worker.stop() == 0
     assert not _session(worker.pid)
+
+
+def test_an_app_that_hangs_while_it_is_imported_is_told_of_with_its_place(sqlite_arena):
+    gate = sqlite_arena.folder / "import-gate"
+    gate.touch()
+    worker = sqlite_arena.worker(SAMPLE_IMPORT_GATE=str(gate), UMBEL_TEST_SPANS="import=0.5")
+    wait_for(lambda: worker.said("the app has been importing for") and worker.said("sample.py"), 30)
+    assert worker.process.poll() is None
+    gate.unlink()
+    worker.ready()
+    sqlite_arena.send("mark", 1)
+    sqlite_arena.all_ran([1])

@@ -239,3 +239,9 @@ def test_secrets_are_masked() -> None:
 def test_zones() -> None:
     assert str(zone(Config(timezone="Europe/Moscow").settings)) == "Europe/Moscow"
     assert str(zone(Config().settings)) == "UTC"
+
+
+def test_where_a_value_came_from_can_be_the_first_question(monkeypatch):
+    """Before anything else was asked: the environment is read for it."""
+    monkeypatch.setenv("UMBEL_BROKER", "unix:///run/redis.sock")
+    assert Config("x").origin("broker") == "environment UMBEL_BROKER"

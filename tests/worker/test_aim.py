@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.waiting import wait_for
 from umbel.errors import SoftTimeLimitExceeded, TaskInterrupted
 from umbel.worker.interruptible import Interruptible
 from umbel.worker.pools.aim import Aim, Guard, OwnLoop, SharedLoop
@@ -283,3 +284,31 @@ class TestCoroutines:
             assert not isinstance(caught.value, SoftTimeLimitExceeded)
 
         asyncio.run(main())
+
+
+def test_a_coroutine_that_others_cancel_before_its_first_line_answers_its_thread(loop):
+    """Else the thread would wait for it until its hard limit."""
+    shared, release, raised, ran = SharedLoop(loop), threading.Event(), [], []
+
+    async def job():
+        ran.append(1)
+
+    def wait():
+        try:
+            guard = Guard(shared)
+            guard.call(1, lambda: guard.wait_for(job()))
+        except BaseException as exc:
+            raised.append(exc)
+
+    kept = threading.Event()
+    loop.call_soon_threadsafe(lambda: [kept.set(), release.wait(30)])
+    assert kept.wait(30)
+    thread = threading.Thread(target=wait)
+    thread.start()
+    wait_for(lambda: len(loop._ready) > 0)  # the order to begin it is there, the loop is kept
+    loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+    release.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert [type(exc) for exc in raised] == [asyncio.CancelledError]
+    assert not ran

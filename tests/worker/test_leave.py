@@ -8,6 +8,7 @@ from tests.waiting import wait_for
 from umbel.broker import BrokerSettings
 from umbel.brokers import make_broker
 from umbel.clock import SYSTEM
+from umbel.envelope import Envelope
 from umbel.errors import BrokerUnreachable
 from umbel.testing.faults import FaultyBroker
 from umbel.worker import supervisor as supervisor_module
@@ -121,3 +122,42 @@ def test_upkeep_survives_what_nobody_expected(parts, caplog):
     wait_for(turned)
     assert not faults
     assert "next release" in caplog.text
+
+
+def test_what_a_heartbeat_heard_counts_though_the_rest_of_it_failed(tmp_path):
+    """The store says an order once. Who serves which queue is said after it, and may fail."""
+    address, seen = f"sqlite:///{tmp_path}/umbel.db", BrokerSettings()
+    store = make_broker(address, seen, SYSTEM)
+    store.open()
+    broker = make_broker(address, seen, SYSTEM)
+    serve, ordered, failed = broker.serve, [], []
+
+    def serves(worker, queues):
+        if ordered and not failed:
+            failed.append(1)
+            raise BrokerUnreachable("as ordered")
+        return serve(worker, queues)
+
+    renew = broker.renew
+
+    def renews(worker, ttl, about):
+        answer = renew(worker, ttl, about)
+        ordered.extend(answer.commands)
+        return answer
+
+    broker.serve, broker.renew = serves, renews
+    lease = Lease(broker, "w", 60.0, 0.01, b"", SYSTEM, lambda: None)
+    lease.serves = ("q",)
+    lease.start()
+    try:
+        wait_for(lambda: lease.began)
+        store.admit("w", "w/1")
+        store.enqueue([Envelope("m", "q", b"{}")])
+        assert store.exchange("w/1", 1, (), ["q"], 1).deliveries
+        store.cancel("m", terminate=True)
+        wait_for(lambda: failed)
+        wait_for(lambda: lease.answering_since() is not None)
+        assert [(one.do, one.id) for one in lease.commands] == [("cancel", "m")]
+    finally:
+        lease.stop(10)
+        store.close()

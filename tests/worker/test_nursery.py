@@ -56,3 +56,17 @@ def test_a_template_that_cannot_be_started_is_started_later(made, monkeypatch):
     one.turn()
     assert one.template is not first
     assert not one.template.gone()
+
+
+def test_modules_that_take_long_to_import_are_told_of(made, caplog):
+    one, _, clock = made
+    one.mind_imports()
+    assert not caplog.records
+    said = []
+    for _ in range(40):
+        clock.advance(5_000)
+        one.mind_imports()
+        said.append(len(caplog.records))
+    assert said[:4] == [0, 1, 1, 2], "after 10 s, after 20 s, and so on"
+    assert said[-1] < 8
+    assert f"importing for 10 s (process {one.template.process.pid})" in caplog.text

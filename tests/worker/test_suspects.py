@@ -36,7 +36,7 @@ def test_of_a_death_of_its_own_all_are_suspected():
 
 @pytest.mark.parametrize(
     "how",
-    [{"killed": Killed.HARD}, {"status": EXIT_OVERDUE << 8}, {"status": None, "overdue": 9.0}],
+    [{"killed": Killed.HARD}, {"status": EXIT_OVERDUE << 8, "rows": ROWS[1:2]}, {"status": None, "overdue": 9.0}],
     ids=["killed", "left", "left, nobody saw how"],
 )
 def test_of_an_end_for_the_hard_limit_only_those_that_are_over_theirs(how):
@@ -46,6 +46,12 @@ def test_of_an_end_for_the_hard_limit_only_those_that_are_over_theirs(how):
     assert isinstance(blame.outcome, Dead)
     assert blame.outcome.reason == "time_limit"
     assert [one.envelope.id for one in found.timed_out] == ["7"]
+
+
+def test_a_task_that_ends_its_process_with_that_status_is_a_crash():
+    """Else it could do so for ever."""
+    assert len(_inquest(status=EXIT_OVERDUE << 8).blamed) == 3
+    assert _inquest(status=EXIT_OVERDUE << 8, rows=ROWS[:1]).blamed == [Blame(IN_TIME)]
 
 
 def test_a_crash_while_it_drains_is_a_crash():

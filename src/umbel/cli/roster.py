@@ -19,9 +19,18 @@ class About(msgspec.Struct, omit_defaults=True):
     app: str = ""
     release: str = ""
     queues: list[str] = []
+    pool: str = ""
     concurrency: int = 0
+    """Children of prefork; of the others, tasks that each child runs at once."""
+    children: int = 0
     started: int = 0
     tasks: list[str] = []
+
+    def slots(self) -> str:
+        """How many tasks it runs at once, in words: children, and where each runs many, how many those are."""
+        if not self.concurrency or self.pool in ("", "prefork"):
+            return str(self.concurrency or "-")
+        return f"{self.children or 1} x {self.concurrency} {self.pool}"
 
 
 class Seen(msgspec.Struct):

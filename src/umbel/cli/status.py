@@ -105,7 +105,7 @@ def _worker_table(roster: Roster, now: int) -> None:
         about = seen.about
         up = age(now - about.started) if about.started else "-"
         state = "up " + up if seen.alive else "gone"
-        rows.append((seen.worker, about.host or "-", about.pid or "-", about.concurrency or "-", state))
+        rows.append((seen.worker, about.host or "-", about.pid or "-", about.slots(), state))
     serves = [_serves(seen) for seen in roster.seen]
     table(("WORKER", "HOST", "PID", "CHILDREN", "STATE"), rows, give=0, right=(2, 3), under=serves)
 

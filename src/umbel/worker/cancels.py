@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from ..clock import Clock
 from ..envelope import Receipt
 from .clerk import Clerk
-from .crew import Member
 
 _AGAIN = 0.25
 """Seconds until the store is asked again."""
@@ -20,10 +20,24 @@ _AGAIN = 0.25
 log = logging.getLogger("umbel.worker")
 
 
-class Cancels:
-    """For the supervisor's loop. All orders are asked about at once, and one question is under way at most."""
+class Holds(Protocol):
+    """Who may have a message in hand."""
 
-    def __init__(self, clerk: Clerk, clock: Clock, end: Callable[[Member, Receipt, str], bool]) -> None:
+    @property
+    def holder(self) -> str: ...
+    @property
+    def at_work(self) -> bool:
+        """Can it be told anything?"""
+        ...
+
+
+H = TypeVar("H", bound=Holds)
+
+
+class Cancels(Generic[H]):
+    """For the loop of a supervisor or a keeper. All orders are asked about at once, and one question is under way at most."""
+
+    def __init__(self, clerk: Clerk, clock: Clock, end: Callable[[H, Receipt, str], bool]) -> None:
         """``end``: see ``Watch.end_run``."""
         self._clerk = clerk
         self._clock = clock
@@ -38,12 +52,12 @@ class Cancels:
         self._wanted[id] = None
         self._next = 0.0
 
-    def turn(self, members: Sequence[Member]) -> None:
+    def turn(self, members: Sequence[H]) -> None:
         """Ask, if there is something to ask, and it is time."""
         if not self._wanted or self._asked or self._clock.monotonic() < self._next:
             return
         self._asked = True
-        living = {m.holder: m for m in members if m.pid and m.last is None}
+        living = {m.holder: m for m in members if m.at_work}
         wanted = list(self._wanted)
         self._clerk.ask(
             lambda broker: {d.envelope.id: d.receipt for holder in living for d in broker.resume(holder)},
@@ -51,7 +65,7 @@ class Cancels:
             self._failed,
         )
 
-    def _answered(self, wanted: list[str], living: dict[str, Member], held: dict[str, Receipt]) -> None:
+    def _answered(self, wanted: list[str], living: dict[str, H], held: dict[str, Receipt]) -> None:
         self._asked = False
         self._next = self._clock.monotonic() + _AGAIN
         for id in wanted:

@@ -90,6 +90,11 @@ class Member:
     """When it was found dead (monotonic)."""
     status: int | None = None
 
+    @property
+    def at_work(self) -> bool:
+        """Does it live, as far as is known?"""
+        return bool(self.pid) and self.last is None
+
     def kill(self, why: Killed, version: int = 0) -> None:
         """SIGKILL, once."""
         if self.killed is Killed.NO and self.pid and self.last is None:

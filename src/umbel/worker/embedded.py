@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from ..broker import Facet
-from ..envelope import Receipt
 from ..errors import ConfigError, WorkerError
 from ..events import LeaseLost, Reconnected
 from ..message import new_id
 from ..request import current
 from .banner import about
+from .cancels import Cancels
 from .clerk import Clerk
 from .declaring import Declaring
 from .forkgate import ForkGate
@@ -32,7 +32,6 @@ from .hostages import Hostages
 from .lease import Lease
 from .options import WorkerOptions
 from .resident import Resident
-from .roster import key_of
 from .slots import Command
 from .template import catalog_of
 from .upkeep import Upkeep
@@ -92,6 +91,10 @@ class EmbeddedWorker:
         self._declaring = Declaring(self._clerk, self._clock)
         self._declaring.say(self._catalog.rules)
         self._hostages = Hostages(self._clerk, self._clock)
+        self._cancels: Cancels[Resident] = Cancels(self._clerk, self._clock, lambda resident, receipt, _: resident.end_run(receipt))
+        self._unretired: list[str] = []
+        """Holders of the past that the store has not given up yet, for all that is known."""
+        self._retire_at = 0.0
         self._thread = threading.Thread(target=self._keep, name="umbel-keeper", daemon=True)
 
     # -- for everybody
@@ -181,6 +184,8 @@ class EmbeddedWorker:
         self._take_news()
         self._upkeep.turn()
         self._declaring.turn()
+        self._cancels.turn([self._resident] if self._resident is not None else [])
+        self._retire_left()
         if self._stop_asked.is_set():
             self._advance_shutdown()
         if self._resident is not None:
@@ -202,21 +207,14 @@ class EmbeddedWorker:
             self._app.events.emit(Reconnected(away=away))
         while self._lease.commands:
             command = self._lease.commands.popleft()
-            if command.do == "cancel" and self._resident is not None:
-                self._cancel(self._resident, command.id)
+            if command.do == "cancel":
+                self._cancels.add(command.id)
 
     def _lose(self, holder: str | None = None) -> None:
         """What the resident holds is not ours any more; None: whatever its name is."""
         resident = self._resident
         if resident is not None and holder in (None, resident.holder) and not resident.fenced:
             resident.lose()
-
-    def _cancel(self, resident: Resident, id: str) -> None:
-        self._clerk.ask(
-            lambda broker: [d.receipt for d in broker.resume(resident.holder) if d.envelope.id == id],
-            lambda receipts: _interrupt(resident, receipts),
-            lambda error: log.warning("cannot cancel %s: %s", id, error),
-        )
 
     # -- the resident
 
@@ -245,7 +243,19 @@ class EmbeddedWorker:
         self._retire(holder)
 
     def _retire(self, holder: str) -> None:
-        self._clerk.ask(lambda broker: broker.retire(holder), lambda _: None, lambda error: log.warning("broker: %s", error))
+        """Until the store says that it is done: what that holder had would stay with us for as long as we live."""
+        self._clerk.ask(lambda broker: broker.retire(holder), lambda _: None, lambda error: self._not_retired(holder, error))
+
+    def _not_retired(self, holder: str, error: Exception) -> None:
+        log.warning("what was in hand is given back later: %s", error)
+        self._unretired.append(holder)
+        self._retire_at = self._clock.monotonic() + _AGAIN
+
+    def _retire_left(self) -> None:
+        if self._unretired and self._clock.monotonic() >= self._retire_at:
+            left, self._unretired = self._unretired, []
+            for holder in left:
+                self._retire(holder)
 
     def _tend(self, resident: Resident) -> None:
         if resident.over.is_set():
@@ -301,12 +311,6 @@ class EmbeddedWorker:
             left = self._clerk.last(lambda broker: broker.leave(self.worker), span)
         if not left:
             log.warning("could not take leave of the broker: others will rescue what is left, after %g s", self._catalog.lease_ttl)
-
-
-def _interrupt(resident: Resident, receipts: list[Receipt]) -> None:
-    for receipt in receipts:
-        resident.roster.cancel(key_of(receipt))
-    resident.notify()
 
 
 _all: WeakSet[EmbeddedWorker] = WeakSet()

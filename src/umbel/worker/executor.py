@@ -181,6 +181,11 @@ class Executor:
             return self._ended_by(task, request, exc)
         return self._succeeded(task, request, value)
 
+    def cut_off(self, prepared: Prepared, exc: BaseException) -> Outcome:
+        """What becomes of a delivery whose run was ended by ``exc`` before its first line."""
+        request = self._request(prepared)
+        return self._ended_by(prepared.task, request, exc) if isinstance(request, Request) else request
+
     def _request(self, prepared: Prepared) -> Request | Outcome:
         """Decode the arguments: the run as the task sees it, or why there is none."""
         delivery, task, body = prepared.delivery, prepared.task, prepared.body

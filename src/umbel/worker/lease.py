@@ -164,6 +164,13 @@ class Lease:
 
     def _beat(self) -> None:
         answer = self._broker.renew(self._worker, self._ttl, self.about)
+        # Taken in before all else: the store says some of it once, whatever becomes of the rest of this heartbeat
+        self.lost.extend(answer.lost)
+        self.commands.extend(answer.commands)
+        if not answer.known and self._began:
+            self.forgotten = True
+        if answer.lost or answer.commands or self.forgotten:
+            self._notify()
         if self.serves is not None:
             require(self._broker, Serves).serve(self._worker, self.serves)
         now = self._clock.monotonic()
@@ -171,12 +178,8 @@ class Lease:
             self.trust.renewed(self._clock.boottime(), answer.now)
             on_time = self._answering is not None and now - self._answering[1] <= self._heartbeat * 2
             self._answering = (self._answering[0] if on_time and self._answering else now, now)
-        first, self._began = not self._began, True
-        self.lost.extend(answer.lost)
-        self.commands.extend(answer.commands)
-        if not answer.known and not first:
-            self.forgotten = True
-        if first or answer.lost or answer.commands or self.forgotten:
+        if not self._began:
+            self._began = True
             self._notify()
 
     @property

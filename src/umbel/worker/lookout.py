@@ -5,11 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import select
 import threading
 from collections.abc import Callable, Sequence
 
 from ..broker import Broker
 from ..errors import BrokerError
+
+_REST = 0.2
+"""Seconds until the end of a wait that failed is told."""
+_NOT_ALONE, _OFTEN = 3, 500
+"""Failures in a row after which they are told of: of an outage, the exchange that follows the first one says it all."""
 
 log = logging.getLogger("umbel.worker")
 
@@ -30,6 +36,8 @@ class Lookout:
         self.alone = True
         """Is it for messages, too, that are to be handed out alone?"""
         self._opened = False
+        self._failed = 0
+        """Waits that failed one after the other."""
         self._thread = threading.Thread(target=self._live, name="umbel-lookout", daemon=True)
 
     def wait(self, queues: Sequence[str], timeout: float, *, alone: bool) -> None:
@@ -64,16 +72,27 @@ class Lookout:
                     self._broker.open()
                     self._opened = True
                 self._broker.wait(queues, timeout, self._stop, alone=alone)
-            except BrokerError as exc:  # whoever asked tries an exchange next, and says what is wrong
-                log.debug("waiting for work: %s", exc)
-                self._close()
+                self._failed = 0
+            except BrokerError as exc:
+                self._failed += 1
+                if self._failed == _NOT_ALONE or self._failed % _OFTEN == 0:
+                    log.warning("waiting for work: %s; trying again", exc)
+                self._rest()
             except Exception:
                 log.exception("waiting for work: unexpected")
-                self._close()
+                self._rest()
             self._drain()
             self.waits = False
             self._notify()
         self._broker.close()
+
+    def _rest(self) -> None:
+        """After a failure: whoever asked tries an exchange next. If that is answered and waits go on failing, say since the server
+        has no second connection for us, then nobody is to be asked again and again without a pause."""
+        self._close()
+        poll = select.poll()
+        poll.register(self._stop, select.POLLIN)
+        poll.poll(_REST * 1000)
 
     def _close(self) -> None:
         self._opened = False

@@ -15,7 +15,7 @@ from .places import Places
 from .reload import difference, needs_restart
 from .templates import TemplateProcess
 from .twin import Twin
-from .wire import Exited, Failed, Forked, FromTemplate, NotForked, Ready
+from .wire import LONG_IMPORT, Exited, Failed, Forked, FromTemplate, NotForked, Ready
 
 _START_AGAIN = 1.0
 """Seconds until another try when a template ended before it was ready."""
@@ -69,6 +69,8 @@ class Nursery:
         self._old: list[TemplateProcess] = []
         self._next: TemplateProcess | None = None
         self._start_at: float | None = None
+        self._importing: dict[TemplateProcess, tuple[float, float]] = {}
+        """Templates that have not said what the app is: since when (monotonic), and when that is told."""
         self.template = self._start(twin)
 
     def listen(self, listener: Listener) -> None:
@@ -88,10 +90,13 @@ class Nursery:
 
     def _start(self, twin: Twin | None = None) -> TemplateProcess:
         template = self._make(twin)
+        now = self._clock.monotonic()
+        self._importing[template] = now, now + LONG_IMPORT
         self._selector.register(template.line, selectors.EVENT_READ, lambda: self._hear(template))
         return template
 
     def _end(self, template: TemplateProcess) -> None:
+        self._importing.pop(template, None)
         self._selector.unregister(template.line)
         template.end()
 
@@ -151,8 +156,20 @@ class Nursery:
             self._start_at = self._clock.monotonic() + (0.0 if template.catalog else _START_AGAIN)
             self.turn()
 
+    def mind_imports(self) -> None:
+        """Tell of modules that take very long to import, each time after twice as long. The template says where it is."""
+        now = self._clock.monotonic()
+        for template, (since, told_at) in list(self._importing.items()):
+            if template.catalog is not None or template.gone():
+                del self._importing[template]
+            elif now >= told_at:
+                self._importing[template] = since, now + (now - since)
+                words = "the app has been importing for %.0f s (process %d), and no children can be made from it before that has ended"
+                log.warning(words, now - since, template.process.pid)
+
     def turn(self) -> None:
         """Start the template that is due."""
+        self.mind_imports()
         if self._start_at is not None and self._clock.monotonic() >= self._start_at:
             self._start_at = None
             try:

@@ -45,6 +45,8 @@ _GATHER = LATEST * 0.8
 """Seconds for which outcomes are gathered while other tasks run: they must be settled within ``LATEST``."""
 _HOLD = 1.0
 """Seconds without a claim after the pool, with room, began nothing for so long that it was taken back: it hangs, or did."""
+_STRIKE_AGAIN = 0.02
+"""Seconds until a run that could not be interrupted is tried again."""
 _DRAIN_LOOK = 0.05
 """Seconds between two looks at orders while the child drains."""
 _NO_GUARD: Any = None
@@ -105,7 +107,6 @@ class PooledChild:
         self.broker = broker
         self.slot = place.slot
         self.roster = place.roster
-        self.quiet = False
         self._app = app
         self._wake, self.wake_fd = os.pipe()
         for fd in (self._wake, self.wake_fd):
@@ -129,6 +130,7 @@ class PooledChild:
         """Nothing is claimed before then (monotonic)."""
         self._known_limits: dict[str, tuple[float, float]] = {}
         self._reports: dict[str, tuple[Delivery, bytes]] = {}
+        self._cancelled: list[int] = []  # runs that are to be interrupted and could not be yet
 
     # -- for all threads
 
@@ -204,7 +206,7 @@ class PooledChild:
         reach("child.before_exchange")
         self.pool.start()
         self.watchdog.start()
-        while not self.quiet and self.slot.command == Command.RUN:
+        while self.slot.command == Command.RUN:
             self._turn()
         return self._drain()
 
@@ -219,8 +221,18 @@ class PooledChild:
         """What is to be closed once no thread of it is left, by who goes on without it in the same process."""
         return (self._wake, self.wake_fd, *self.lookout.pipe)
 
+    def settle_last(self) -> None:
+        """What is finished must not run again because this process cannot go on."""
+        try:
+            self._gather()
+        finally:
+            self.settler.flush()
+
     def _pause(self, span: float) -> None:
+        """Between two tries of the broker, which may be away for long: what runs does not wait for it to be interrupted."""
         self.slot.beat(self.clock.monotonic())
+        if self.slot.command == Command.INTERRUPT:
+            self._interrupt_all()
         time.sleep(span)
 
     def _turn(self) -> None:
@@ -242,10 +254,16 @@ class PooledChild:
         if self.hand.tidy(self.slot.returned):
             self.room.stingy = True
             self._hold = self.clock.monotonic() + _HOLD if self.hand.free else 0.0
-        for key in self.roster.cancels():
-            run = self.hand.runs.get(key)
-            if run is not None:
-                run.strike(TaskInterrupted)
+        self._cancelled = [key for key in (*self._cancelled, *self.roster.cancels()) if not self._interrupted(key)]
+
+    def _interrupted(self, key: int) -> bool:
+        """Interrupt one run. False if that is to be tried again: its first line, or the end of a log handler, is to come."""
+        run = self.hand.runs.get(key)
+        return run is None or run.strike(TaskInterrupted)
+
+    def _interrupt_all(self) -> None:
+        for run in list(self.hand.runs.values()):
+            run.strike(TaskInterrupted)
 
     def _send_reports(self) -> None:
         while self._reports:
@@ -317,6 +335,8 @@ class PooledChild:
         until = now + WAIT_MAX if more else self.supply.look_again()
         if self._hold > now:
             until = min(until, self._hold)
+        if self._cancelled:
+            until = min(until, now + _STRIKE_AGAIN)
         if self.settler.pending:
             until = min(until, self.settler.since + _GATHER)
         self._sleep(min(until - now, WAIT_MAX))
@@ -346,8 +366,7 @@ class PooledChild:
             self.slot.beat(now)
             self._look_at_orders()
             if self.slot.command == Command.INTERRUPT:
-                for run in list(self.hand.runs.values()):
-                    run.strike(TaskInterrupted)
+                self._interrupt_all()
             running = self.hand.running
             self._gather()
             self.settler.flush()

@@ -49,7 +49,7 @@ def run_pooled(app: Umbel, kind: str, birth: Birth, roster: Roster, queues: list
     except Fenced as fence:
         log.warning("child ends: %s", fence)
     except Exception:
-        child.settler.flush()  # what is finished must not run again because this process cannot go on
+        child.settle_last()
         raise
     finally:
         child.broker.close()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from weakref import finalize
 
+from ..envelope import Receipt
 from ..errors import Fenced, SoftTimeLimitExceeded, TaskInterrupted
 from ..events import TaskTimedOut
 from ..failure import encode_failure
@@ -24,7 +25,7 @@ from .hand import Ended
 from .permits import Permits
 from .pooled import Place, PooledChild
 from .pools.threads import ThreadsPool
-from .roster import Rosters
+from .roster import Rosters, key_of
 from .run import Run
 from .slots import Command, Slots
 
@@ -90,6 +91,19 @@ class Resident(PooledChild):
         if not 0.0 < self.roster.hard <= now:
             return []
         return [run for run in list(self.hand.runs.values()) if 0.0 < run.hard <= now and run.key not in self._written_off]
+
+    @property
+    def at_work(self) -> bool:
+        """See ``cancels.Holds``."""
+        return not self.over.is_set()
+
+    def end_run(self, receipt: Receipt) -> bool:
+        """Interrupt its run of what it holds under ``receipt``. False if that is not begun: look again."""
+        key = key_of(receipt)
+        if key not in self.hand.runs or not self.roster.cancel(key):
+            return False
+        self.notify()
+        return True
 
     def threads(self) -> list[threading.Thread]:
         """Those on which its tasks run."""

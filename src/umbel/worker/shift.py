@@ -39,6 +39,8 @@ INTERRUPT_GRACE = 3.0
 """Seconds that an interrupted task has to clean up before its child is killed."""
 _EARLY_DEATH = 1.0
 """Seconds: a child that dies younger, without a task, was not killed by its work; the next one waits a little."""
+_CROWDED, _CROWDED_AGAIN = 5.0, 60.0
+"""Seconds without a place for new children until that is told, and told again."""
 
 log = logging.getLogger("umbel.worker")
 
@@ -60,8 +62,9 @@ class Shift:
         self._worker = worker
         self._clock = clock
         self._selector = selector
-        # Two generations at a renewal, more where edits follow each other, and a few whose end is not certain yet
-        self._places = Places(options.children * (4 if options.reload else 2) + 4, options.beside)
+        # Two generations at a renewal, more where edits follow each other or the last of many tasks keeps each one for long, and a few
+        # whose end is not certain yet
+        self._places = Places(options.children * (4 if options.reload or options.beside else 2) + 4, options.beside)
         self._patience = RELOAD_GRACE if options.reload else math.inf
         self.slots = self._places.slots
         self._numbers = itertools.count(1)
@@ -73,9 +76,11 @@ class Shift:
         self._succession = Succession(self.slots)
         self._scales = Scales(self.slots, clock)
         self._not_before = 0.0
+        self._crowded = math.inf
+        """When it is told that there is no place for new children (monotonic)."""
         self._hiring = True
         self._clerk: Clerk
-        self._cancels: Cancels
+        self._cancels: Cancels[Member]
         self._watch: Watch
         self._burials: Burials
 
@@ -155,6 +160,22 @@ class Shift:
         while missing > 0 and self._places.any_free:
             missing -= 1
             self._apply(f"{self._worker}/{next(self._numbers)}")
+        self._mind_crowd(missing)
+
+    def _mind_crowd(self, missing: int) -> None:
+        """Say it where there is no place for new children for long, since old ones go on and on with what they run."""
+        now = self._clock.monotonic()
+        if missing <= 0:
+            self._crowded = math.inf
+        elif self._crowded == math.inf:
+            self._crowded = now + _CROWDED
+        elif now >= self._crowded:
+            self._crowded = now + _CROWDED_AGAIN
+            leaving = sum(1 for m in self.members if m.leaving)
+            words = (
+                "%d of %d children cannot be made: %d old ones still run their last tasks, and more are not kept (USR1 says what they run)"
+            )
+            log.error(words, missing, self._children, leaving)
 
     def _apply(self, holder: str) -> None:
         self._applicants[holder] = self._places.take()

@@ -126,6 +126,7 @@ class Supervisor:
         while self.phase == Phase.RUNNING:
             if self._take_edits(nursery.abandon):
                 nursery.start_over()
+            nursery.mind_imports()
             failed = None if nursery.template.gone() else self._first_words(nursery.template)
             if failed is None and nursery.ready:
                 return None

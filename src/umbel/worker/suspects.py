@@ -43,7 +43,7 @@ def inquest_of_many(member: Member, rows: Sequence[Row], held: Sequence[Delivery
     if not rows:
         return Inquest([], [], None)
     by_receipt = {d.receipt: d.envelope for d in held}
-    ended_for = member.killed is Killed.HARD or _left_overdue(member)
+    ended_for = member.killed is Killed.HARD or _left_overdue(member, rows)
     ran, timed_out, blamed = list[Ran](), list[Ran](), list[Blame]()
     for row in rows:
         receipt = row.receipt(member.holder)
@@ -60,8 +60,9 @@ def inquest_of_many(member: Member, rows: Sequence[Row], held: Sequence[Delivery
     return Inquest(ran, timed_out, blamed)
 
 
-def _left_overdue(member: Member) -> bool:
-    """Did it end by itself since all that it still ran was over its hard limit?"""
+def _left_overdue(member: Member, rows: Sequence[Row]) -> bool:
+    """Did it end by itself since all that it still ran was over its hard limit? A task may end it with the same status."""
+    late = [row.overdue(member.ended) for row in rows]
     if member.status is None:
-        return member.killed is Killed.NO and member.overdue > 0.0
-    return os.waitstatus_to_exitcode(member.status) == EXIT_OVERDUE
+        return member.killed is Killed.NO and member.overdue > 0.0 and any(late)
+    return os.waitstatus_to_exitcode(member.status) == EXIT_OVERDUE and all(late)

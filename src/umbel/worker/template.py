@@ -6,6 +6,7 @@ It reports the app as data, forks on demand, pipes exit statuses to the supervis
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import logging
 import math
@@ -38,7 +39,7 @@ from .pooling import run_pooled
 from .roster import Rosters
 from .slots import Slots
 from .title import set_title
-from .wire import Exited, Failed, Fork, Forked, Line, NotForked, Ready
+from .wire import LONG_IMPORT, Exited, Failed, Fork, Forked, Line, NotForked, Ready
 
 if TYPE_CHECKING:
     from ..app import Umbel
@@ -256,6 +257,7 @@ def live(options: WorkerOptions, inherited: Inherited, sock: socket.socket) -> i
     line: Line[Fork] = Line(sock, Fork)
     set_up_logs(options)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal signals the whole group; only the supervisor decides
+    faulthandler.dump_traceback_later(LONG_IMPORT)
     try:
         app = _load(options)
     except AppNotFound as exc:
@@ -267,6 +269,8 @@ def live(options: WorkerOptions, inherited: Inherited, sock: socket.socket) -> i
     except Exception:
         line.send(Failed(f"the app does not import\n{traceback.format_exc()}", EXIT_IMPORT))
         return EXIT_IMPORT
+    finally:
+        faulthandler.cancel_dump_traceback_later()  # it has a thread, and nothing that forks may have one
     line.send(Ready(catalog_of(app, options)))
     set_title("template", app.settings.name)
     _warm_up(app)

@@ -9,6 +9,10 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from .catalog import Catalog
+from .points import span
+
+LONG_IMPORT = span("import", 10.0)
+"""Seconds without a word of the app after which both say so: the supervisor that it waits, the template where it is."""
 
 
 class Fork(msgspec.Struct, frozen=True, tag="fork"):

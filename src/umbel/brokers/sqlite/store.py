@@ -18,6 +18,7 @@ from . import schema
 from .address import Address
 from .faults import is_busy, translated
 from .filesystem import refuse_network
+from .forks import step_lock
 
 T = TypeVar("T")
 Step = Callable[[int], T]
@@ -57,6 +58,7 @@ class Store:
         """What the step under way has read of flows: see ``flows.py``."""
         self._connection: sqlite3.Connection | None = None
         self._owner = (0, 0)
+        self._step = step_lock()
         self._identity = (0, 0)
 
     # -- opening and closing
@@ -69,6 +71,10 @@ class Store:
         if sqlite3.sqlite_version_info < MIN_SQLITE:
             raise StoreUnusable(f"SQLite {sqlite3.sqlite_version} is too old for this broker; it needs 3.35 or newer")
         refuse_network(self.path)
+        with self._step:
+            self._open()
+
+    def _open(self) -> None:
         connection = self._connect()
         try:
             self._prepare(connection)
@@ -125,11 +131,12 @@ class Store:
         if self._owner[0] != os.getpid():
             _INHERITED.append(connection)
             return
-        try:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except sqlite3.Error:
-            pass  # a courtesy to whoever opens the file next; the WAL is as good
-        connection.close()
+        with self._step:
+            try:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            except sqlite3.Error:
+                pass  # a courtesy to whoever opens the file next; the WAL is as good
+            connection.close()
 
     def leave_to_parent(self) -> None:
         """In a forked child: the connection must never be closed here, not even by the garbage collector."""
@@ -155,18 +162,19 @@ class Store:
         On a full disk the WAL is emptied, and it is tried once more.
         """
         connection = self.connection
-        self._same_file()
-        if adds:
-            self._keep_room(connection, adds)
-        else:
-            self._keep_log_short(connection)
-        try:
-            return self._attempt(connection, step)
-        except StoreFull:
-            # until the WAL is emptied every write fails, even one that only frees room
-            if not self._empty_wal(connection):
-                raise
-            return self._attempt(connection, step)
+        with self._step:
+            self._same_file()
+            if adds:
+                self._keep_room(connection, adds)
+            else:
+                self._keep_log_short(connection)
+            try:
+                return self._attempt(connection, step)
+            except StoreFull:
+                # until the WAL is emptied every write fails, even one that only frees room
+                if not self._empty_wal(connection):
+                    raise
+                return self._attempt(connection, step)
 
     def movable(self, most: int) -> int:
         """How many messages, at least one and at most ``most``, a step may move with the room that there is."""
@@ -230,13 +238,14 @@ class Store:
     def read(self, step: Step[T]) -> T:
         """Do ``step``, which only reads, on one state of the store. Never waits for who writes."""
         connection = self.connection
-        try:
-            self._patiently(lambda: _snapshot(connection))
-            return step(self.clock.now())
-        except sqlite3.Error as exc:
-            raise translated(exc, self.path) from exc
-        finally:
-            rollback(connection)
+        with self._step:
+            try:
+                self._patiently(lambda: _snapshot(connection))
+                return step(self.clock.now())
+            except sqlite3.Error as exc:
+                raise translated(exc, self.path) from exc
+            finally:
+                rollback(connection)
 
     def read_settled(self, step: Step[T]) -> tuple[bool, T | None]:
         """Do ``step``, which only reads, while nobody writes: (True, its answer), or (False, None) if somebody does just now.
@@ -245,15 +254,21 @@ class Store:
         was noticed before is seen for certain.
         """
         connection = self.connection
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            return True, step(self.clock.now())
-        except sqlite3.Error as exc:
-            if is_busy(exc):
-                return False, None
-            raise translated(exc, self.path) from exc
-        finally:
-            rollback(connection)
+        with self._step:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return True, step(self.clock.now())
+            except sqlite3.Error as exc:
+                if is_busy(exc):
+                    return False, None
+                raise translated(exc, self.path) from exc
+            finally:
+                rollback(connection)
+
+    def version(self) -> int:
+        """Another number when somebody else has written."""
+        with self._step:
+            return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
 
     def _patiently(self, job: Callable[[], T]) -> T:
         """``job`` as soon as no lock is in its way; after ``busy_timeout`` SQLite's own error."""

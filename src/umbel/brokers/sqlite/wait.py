@@ -81,7 +81,7 @@ class Waiter:
             from .watch import watch  # late: a producer never waits
 
             store = self._store
-            self._watch = watch(Path(f"{store.path}-wal"), lambda: int(store.connection.execute("PRAGMA data_version").fetchone()[0]))
+            self._watch = watch(Path(f"{store.path}-wal"), store.version)
         return self._watch
 
 

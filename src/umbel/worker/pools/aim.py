@@ -163,8 +163,17 @@ class SharedLoop:
         tasks: list[asyncio.Task[None]] = []  # a loop keeps no task alive
         context = contextvars.copy_context()
 
+        def over(task: asyncio.Task[None]) -> None:
+            if not done.done():  # cancelled by some code before it was entered
+                coroutine.close()
+                done.set_exception(asyncio.CancelledError())
+
+        def begin() -> None:
+            tasks.append(self._loop.create_task(live(), context=context))
+            tasks[0].add_done_callback(over)
+
         def wait() -> Any:
-            self._loop.call_soon_threadsafe(lambda: tasks.append(self._loop.create_task(live(), context=context)))
+            self._loop.call_soon_threadsafe(begin)
             return done.result()
 
         return aim.waits(wait, (self._loop, interruptible))

@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Coroutine
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -142,7 +143,8 @@ class LoopPool:
         if self._executor.may_run_beside(run.prepared):
             aim = CoroutineAim(self._loop)
             run.aim = aim
-            self._tasks[run.key] = self._loop.create_task(self._beside(run, aim), context=self._context.copy())
+            task = self._tasks[run.key] = self._loop.create_task(self._beside(run, aim), context=self._context.copy())
+            task.add_done_callback(partial(self._over, run))
         else:
             self._plain.append(run)
             self._threads.poke(1)
@@ -156,6 +158,17 @@ class LoopPool:
             following = self._hand.begin()
             if following is not None:
                 self._begin(following)
+        except BaseException as exc:
+            self._tasks.pop(run.key, None)
+            self._host.broken(exc)
+
+    def _over(self, run: Run, task: asyncio.Task[None]) -> None:
+        """Some code cancelled it before its first line, so that ``_beside`` was never entered: it fails as if it had been in it."""
+        if self._tasks.pop(run.key, None) is None:
+            return
+        try:
+            self._host.ended(run, self._executor.cut_off(run.prepared, asyncio.CancelledError()))
+            self._fill()
         except BaseException as exc:
             self._host.broken(exc)
 
