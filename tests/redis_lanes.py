@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from collections.abc import Iterable
 
 from umbel.brokers.redis.connection import Line
 from umbel.brokers.redis.keys import Keys
@@ -12,6 +13,14 @@ from umbel.brokers.redis.keys import Keys
 def unsound(line: Line, keys: Keys) -> list[str]:
     """What does not fit together. Everything is read, so this is for tests that do little."""
     return _Lanes(line, keys).faults()
+
+
+def _id(message: bytes) -> bytes:
+    """As the scripts know it; of bytes that are no message, anything."""
+    if len(message) < 43:
+        return b""
+    size = message[message[1]]
+    return (b"r" if message[2] & 0x40 else b"t") + message[message[1] + 1 : message[1] + 1 + size]
 
 
 class _Lanes:
@@ -49,7 +58,7 @@ class _Lanes:
         standing = {(limit, entry) for limit in self._named(b"x:") for entry in self._zset(b"x:" + limit)}
         for queue, spot in lists:
             found += self._of(queue, spot, standing)
-        return found + self._groups() + self._holds()
+        return found + self._groups() + self._holds() + self._keys(lists)
 
     def _of(self, queue: bytes, spot: bytes, standing: set[tuple[bytes, bytes]]) -> list[str]:
         """A lane in which something waits may be served, or a time or its limit will wake it."""
@@ -61,6 +70,27 @@ class _Lanes:
         timed = b"l" + spot in self._zset(b"u:" + queue)
         held = self._line.call("SCARD", self._root + b"e:" + limit)
         return [] if limit in ready or timed or held or self._is_stopped() else [f"{queue!r} {spot!r} waits for nothing"]
+
+    def _keys(self, lists: Iterable[tuple[bytes, bytes]]) -> list[str]:
+        """Whoever has a key is there, waiting or in somebody's hand."""
+        there = set[bytes]()
+        for queue in self._line.call("SMEMBERS", self._root + b"queues"):
+            messages = [member[6:] for member in self._line.call("ZRANGE", self._root + b"s:" + queue, 0, -1)]
+            for priority in range(10):
+                messages += self._line.call("LRANGE", self._root + b"r:%d:%b" % (priority, queue), 0, -1)
+            for its, spot in lists:
+                if its == queue:
+                    messages += self._line.call("LRANGE", self._root + b"l:%d:%b:%b" % (len(queue), queue, spot), 0, -1)
+            graves = set(self._line.call("ZRANGE", self._root + b"z:" + queue, 0, -1))
+            there |= {id for message in messages if (id := _id(message)) not in graves}
+        for holder in self._named(b"h:"):
+            fields = self._hash(b"h:" + holder)
+            there |= {_id(value[1 + value[0] :]) for name, value in fields.items() if b":" in name}
+        owners = {b"unique " + key: owner for key, owner in self._hash(b"uniques").items()}
+        for key, value in self._hash(b"debounced").items():
+            at = 25 + value[24]
+            owners[b"debounced " + key] = value[at + 1 : at + 1 + value[at]]
+        return [f"{key!r} is {owner!r}'s, who is not there" for key, owner in owners.items() if owner not in there]
 
     def _is_stopped(self) -> bool:
         """Does some operator's word let nothing run? Then only another word wakes who waits for that."""

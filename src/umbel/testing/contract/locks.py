@@ -6,7 +6,7 @@ import pytest
 
 from ...broker import Settle
 from ...envelope import EXPLICIT, SKIPS, TRACKED, Envelope
-from ...facets import Limits, Remembers, State, require
+from ...facets import Cancelled, Inspects, Limits, Remembers, State, require
 from ...outcome import Done, Retry
 from .harness import Hand, Harness, counts, envelope, has, ids, needs
 from .lanes import locked, nothing_left
@@ -74,6 +74,19 @@ class TestSkipping:
         hand.done(*a)
         assert [r.dropped for r in broker.enqueue([skipping("c")])] == [""]
         assert hand.ids(9) == ["c"]
+
+    @needs(Limits)
+    def test_who_was_cancelled_waits_no_more(self, harness: Harness) -> None:
+        if not has(harness, Inspects):
+            return
+        broker = harness.broker()
+        tracked = TRACKED if has(harness, Remembers) else 0
+        broker.enqueue([locked("a", flags=tracked), locked("b", queue="r", flags=tracked)])
+        for id in "ab":
+            assert [r.dropped for r in broker.enqueue([skipping("c")])] == ["locked"]
+            assert require(broker, Inspects).cancel(id) == Cancelled.WAITING
+        assert [r.dropped for r in broker.enqueue([skipping("d")])] == [""]
+        assert Hand(broker).ids(9) == ["d"]
 
     @needs(Limits)
     def test_when_it_is_due(self, harness: Harness) -> None:

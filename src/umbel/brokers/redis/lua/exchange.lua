@@ -41,9 +41,9 @@ if plain then
   redis.call('HDEL', held, 'd') -- the first write: see below
   if other_at > plain_at then
     local there = redis.call('HMGET', held, unpack(ARGV, plain_at, other_at - 1))
-    for i = 1, #there do
-      local value = there[i]
-      plain = plain and value and not (state[6] and string.byte(value, 4 + string.byte(value)) >= 0x80)
+    for i = 1, #there do plain = plain and there[i] end
+    if plain and state[6] then -- some of its deliveries have extras: one of these?
+      for i = 1, #there do plain = plain and string.byte(there[i], 4 + string.byte(there[i])) < 0x80 end
     end
     if plain then redis.call('HDEL', held, unpack(ARGV, plain_at, other_at - 1)) end
   end

@@ -4,9 +4,10 @@
 -- Made from root: paused (set) · l:n:QUEUE:SPOT i:QUEUE e:LIMIT · rules overrides (hashes) rates (zset)
 -- Returns {lane, its mark, its group's mark or '', waiting, since (ms), what it waits for: nothing, rate, concurrency, group_rate,
 --         group_concurrency, paused, deliveries that stand on that limit, until (ms, -1 for none), numbers declared, override or ''} …
--- Cost: O(lanes named). Writes nothing.
+-- Cost: O(lanes named). Writes nothing but what it finds to be void (see parts/limit.lua).
 -- @include route ring limit lane
 local root, queue, answer = KEYS[1], ARGV[1], {}
+redis.call('HDEL', root .. 'laned', '') -- the first write, and one that is never refused for lack of room
 local paused = redis.call('SISMEMBER', root .. 'paused', queue) == 1
 
 local function waits_for(lane)

@@ -336,9 +336,23 @@ local function lanes(root)
     if lane.over and limit.heal(lane.over) then made.wake(lane.over.limit) end
   end
 
+  -- Is there one among the first of a lane that was not cancelled?
+  local function waits(queue, spot)
+    if redis.call('SISMEMBER', root .. 'tombs', queue) == 0 then return true end
+    for _, m in ipairs(redis.call('LRANGE', list_of(queue, spot), 0, 99)) do
+      if not redis.call('ZSCORE', root .. 'z:' .. queue, id_of(m)) then return true end
+    end
+    return false
+  end
+
   -- Does somebody hold the lane's limit, or wait for it?
   function made.locked(lane)
-    return redis.call('EXISTS', root .. 'e:' .. lane.limit, root .. 'x:' .. lane.limit) > 0
+    if redis.call('EXISTS', root .. 'e:' .. lane.limit) == 1 then return true end
+    for _, one in ipairs(redis.call('ZRANGE', root .. 'x:' .. lane.limit, 0, -1)) do
+      local at = 1 + string.byte(one)
+      if string.sub(one, at + 1, at + 1) == 'l' and waits(string.sub(one, 2, at), string.sub(one, at + 2)) then return true end
+    end
+    return false
   end
 
   -- Write down when to look at the queue's lanes again; answers with that, or nil.

@@ -68,19 +68,18 @@ local function limits(root)
     return rule
   end
 
-  -- The next hand-out's time by the rate alone (umbel/gcra.py). After the clock stepped back it is no further ahead than a full burst.
-  local function arrival(limit, rule)
-    local tat = tats[limit]
-    if not tat then
-      tat = tonumber(redis.call('ZSCORE', root .. 'rates', limit) or now - CATCH_UP)
-      tats[limit] = tat
-    end
-    return math.min(tat, now + rule.burst * rule.interval)
-  end
-
   local function arrives(limit, tat)
     tats[limit] = tat
     redis.call('ZADD', root .. 'rates', tat, limit)
+  end
+
+  -- The next hand-out's time by the rate alone (umbel/gcra.py). After the clock stepped back, or the rule became faster, it is no
+  -- further ahead than a full burst; and that is kept, since worked out anew at each look it would stay as far ahead as it was.
+  local function arrival(limit, rule)
+    local tat = tats[limit] or tonumber(redis.call('ZSCORE', root .. 'rates', limit) or now - CATCH_UP)
+    local most = now + rule.burst * rule.interval
+    if tat > most then arrives(limit, most) else tats[limit] = tat end
+    return math.min(tat, most)
   end
 
   local function in_hand(limit)
