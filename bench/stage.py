@@ -25,7 +25,10 @@ class Stage:
         self.marks.touch()
         self.broker = broker or f"sqlite:///{self.folder}/bench.db"
         os.environ["UMBEL_BROKER"] = self.broker
-        self.environment = {**os.environ, "BENCH_MARKS": str(self.marks), "PYTHONPATH": str(HERE.parent)}
+        self.rated = self.folder / "rated"
+        self.rated.touch()
+        marks = {"BENCH_MARKS": str(self.marks), "BENCH_RATED": str(self.rated)}
+        self.environment = {**os.environ, **marks, "PYTHONPATH": str(HERE.parent)}
 
     def close(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -53,7 +56,7 @@ class Stage:
         command = [sys.executable, "-m", "umbel", "-A", "bench.tasks:app", "worker", "-c", str(children), "-l", "warning"]
         return subprocess.Popen(command, env=self.environment, cwd=HERE.parent)
 
-    def times(self) -> list[int]:
+    def times(self, marks: Path | None = None) -> list[int]:
         """When each task ran, ns of the monotonic clock."""
-        data = self.marks.read_bytes()
+        data = (marks or self.marks).read_bytes()
         return sorted(int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data) - 7, 8))

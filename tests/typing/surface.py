@@ -13,7 +13,9 @@ from typing import Any, assert_type
 
 from umbel import (
     AsyncResult,
+    Concurrency,
     Progress,
+    Rate,
     Request,
     Retry,
     Signature,
@@ -33,6 +35,27 @@ Umbel("typed", heartbeat="5")  # type: ignore[arg-type]  # a setting of the wron
 @app.task
 def plain(user_id: int, *, urgent: bool = False) -> str:
     return str(user_id)
+
+
+def of_provider(provider: int) -> str:
+    return str(provider)
+
+
+@app.task(
+    rate_limit=Rate("70/s", burst=5, key="{provider}"),
+    max_concurrency=Concurrency(3, of_provider),
+    unique=of_provider,
+    unique_until="start",
+    atomic=True,
+)
+def limited(provider: int) -> None: ...
+
+
+assert_type(limited.delay(7).dropped, str)
+assert_type(limited.delay_many([(1,)], max_backlog=10_000), int)
+app.task(rate_limit=5, lock="{x}", on_locked="skip", debounce=timedelta(seconds=5), debounce_key="{x}", throttle=None)
+app.task(lock=5)  # type: ignore[call-overload]  # no key
+app.task(on_locked="fail")  # type: ignore[call-overload]  # neither waits nor skips
 
 
 @app.task(

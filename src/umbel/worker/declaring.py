@@ -42,6 +42,7 @@ class Declaring:
         self._clerk = clerk
         self._clock = clock
         self._rules: Mapping[str, Rule] = {}
+        self._failing = False
         self._next: float | None = None
         """When to ask (monotonic); None while there is nothing to say."""
 
@@ -57,11 +58,16 @@ class Declaring:
             return
         self._next = None
         rules = self._rules
-        self._clerk.ask(lambda broker: declare(broker, rules), lambda _: None, self._failed)
+        self._clerk.ask(lambda broker: declare(broker, rules), self._heard, self._failed)
+
+    def _heard(self, _: None) -> None:
+        self._failing = False
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, NotSupported):
             log.error("%s", error)
             return
-        log.warning("limits are not declared yet: %s", error)
+        if not self._failing:
+            log.warning("limits are not declared yet: %s", error)
+        self._failing = True
         self._next = self._clock.monotonic() + _AGAIN

@@ -1,7 +1,7 @@
 """The tables: the sum of the migrations and of the additions, applied under one lock.
 
-A migration changes what older code reads or writes, so a file of a newer schema is refused by it. An addition is a table of
-its own, which older code neither sees nor has to keep: it works on beside newer code, as in a deploy.
+A migration changes what older code reads or writes, so a file of a newer schema is refused by it. An addition is tables of
+its own, and columns that may be NULL, which older code neither sees nor has to keep: it works on beside newer code, as in a deploy.
 """
 
 from __future__ import annotations
