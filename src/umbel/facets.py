@@ -242,6 +242,7 @@ class LaneSeen(msgspec.Struct, frozen=True, gc=False):
     group: str
     """The limit that it shares with other lanes; empty without one."""
     waiting: int
+    """Messages in it. Cancelled ones that are not taken out yet may be counted."""
     waits: Waits
     held: int
     """Deliveries in hands that stand on the limit it waits for (its own, where it waits for none)."""

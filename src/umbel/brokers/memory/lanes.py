@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -67,6 +67,8 @@ class Lanes:
         self.limits: dict[str, Limit] = {}
         self.lanes: dict[LaneName, Lane] = {}
         self._turns: dict[tuple[str, int], dict[str, list[tuple[int, LaneName]]]] = {}
+        self._count: Counter[tuple[str, int]] = Counter()
+        """Lanes of each queue and priority."""
         self._timed: dict[str, list[tuple[float, LaneName]]] = {}
         self._serial = itertools.count(1)
         self._latest = 0
@@ -99,6 +101,7 @@ class Lanes:
         lane = self.lanes.get(name)
         if lane is None:
             lane = self.lanes[name] = Lane(name, now, next(self._serial))
+            self._count[name[:2]] += 1
             for mark in row.limits:
                 self._limit(mark).lanes.add(name)
             self._to_turn(lane)
@@ -125,6 +128,9 @@ class Lanes:
         if lane.rows:
             return
         del self.lanes[lane.name]
+        self._count[lane.name[:2]] -= 1
+        if not self._count[lane.name[:2]]:
+            del self._count[lane.name[:2]]
         for limit in self._of(lane.name):
             limit.lanes.discard(lane.name)
             limit.parked.discard(lane.name)
@@ -295,7 +301,11 @@ class Lanes:
 
     def priorities(self, queue: str) -> set[int]:
         """Those of which something waits in a lane."""
-        return {name.priority for name in self.lanes if name.queue == queue}
+        return {priority for of, priority in self._count if of == queue}
+
+    def queues(self) -> set[str]:
+        """Those in which something waits in a lane."""
+        return {queue for queue, _ in self._count}
 
 
 def name_of(row: Row) -> LaneName:

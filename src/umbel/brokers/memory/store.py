@@ -225,7 +225,7 @@ class Store:
         yield from (row for _, _, row in self.scheduled)
 
     def ready_queues(self) -> list[str]:
-        return sorted(self.ready.keys() | {name.queue for name in self.lanes.lanes})
+        return sorted(self.ready.keys() | self.lanes.queues())
 
     def priorities(self, queue: str) -> list[int]:
         """Those of which something may be ready, the highest first."""
