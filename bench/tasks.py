@@ -43,3 +43,20 @@ _rated = os.open(os.environ.get("BENCH_RATED", os.devnull), os.O_WRONLY | os.O_A
 @app.task(name="rated", rate_limit="70/s")
 def rated(n: int) -> None:
     os.write(_rated, time.monotonic_ns().to_bytes(8, "little"))
+
+
+@app.task(name="step")
+def step() -> None:
+    """A step of a chain that needs nothing."""
+
+
+@app.task(name="echo")
+def echo(n: int) -> int:
+    return n
+
+
+@app.task(name="ordered", soft_time_limit=None, time_limit=None)
+def ordered(values: list[int]) -> list[int]:
+    """The body of a chord: leaves a mark, and answers how many values came, and how many of them in their place."""
+    os.write(_marks, time.monotonic_ns().to_bytes(8, "little"))
+    return [len(values), sum(n == value for n, value in enumerate(values))]
