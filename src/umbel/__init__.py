@@ -48,6 +48,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .app import Umbel as Umbel
+    from .crontab import crontab as crontab
     from .current import current_app as current_app
     from .current import current_task as current_task
     from .current import shared_task as shared_task
@@ -57,6 +58,11 @@ if TYPE_CHECKING:
     from .request import Progress as Progress
     from .request import Request as Request
     from .result import AsyncResult as AsyncResult
+    from .schedule import When as When
+    from .schedule import at as at
+    from .schedule import cron as cron
+    from .schedule import every as every
+    from .schedules import Schedule as Schedule
     from .signature import Signature as Signature
     from .task import Task as Task
 
@@ -73,6 +79,12 @@ _WHERE = {
     "Progress": "request",
     "Request": "request",
     "AsyncResult": "result",
+    "Schedule": "schedules",
+    "When": "schedule",
+    "at": "schedule",
+    "cron": "schedule",
+    "crontab": "crontab",
+    "every": "schedule",
     "Signature": "signature",
     "Task": "task",
 }
@@ -101,6 +113,7 @@ __all__ = [
     "ResultUnreadable",
     "Retry",
     "RetryLater",
+    "Schedule",
     "Signature",
     "Snooze",
     "SoftTimeLimitExceeded",
@@ -113,9 +126,14 @@ __all__ = [
     "TaskSignal",
     "Umbel",
     "UmbelError",
+    "When",
     "WorkerError",
+    "at",
+    "cron",
+    "crontab",
     "current_app",
     "current_task",
+    "every",
     "shared_task",
 ]
 

@@ -20,6 +20,8 @@ from .options import CELERY_RETRY, TaskKeywords, TaskOptions, task_options
 from .producer import Producer
 from .registry import AnyTask, Registry, set_current, task_name
 from .result import AsyncResult
+from .schedule import When
+from .schedules import AnyCall, Schedules
 from .settings import SettingKeywords, Settings
 from .task import Task, class_options
 
@@ -56,6 +58,7 @@ class Umbel:
         self._connections = Connections(self.make_broker, self._get_settings, clock)
         self.producer = Producer(self._connections, self._get_settings, self.middleware, self.events, clock)
         self._registry = Registry()
+        self._schedules = Schedules(self)
         self._to_import: list[Callable[[], None]] = []
         self._importing = threading.RLock()
         if include:
@@ -174,6 +177,19 @@ class Umbel:
         """The base class of tasks, as in ``class Mine(app.Task)``."""
         return Task
 
+    # -- schedules
+
+    def schedule(self, name: str, call: AnyCall, when: When) -> None:
+        """Declare in code that ``call`` (a signature such as ``report.s(7)``, or a task) is made at the times of ``when``: ``cron(…)``,
+        ``every(…)``, ``at(…)`` or ``crontab(…)``. Workers store it when they start; one that the code of a newer release has not any
+        more is removed by its workers. Raises ``ConfigError``."""
+        self._schedules.declare(name, call, when)
+
+    @property
+    def schedules(self) -> Schedules:
+        """What the broker keeps of schedules: to look at, and to add, remove, pause, resume and run them at run time."""
+        return self._schedules
+
     # -- calling
 
     def send_task(
@@ -183,6 +199,10 @@ class Umbel:
         arguments must be plain JSON."""
         task = self._registry.resolve(name) or self._unknown_task(name)
         return task.apply_async(args, kwargs, **options)
+
+    def callee(self, name: str) -> AnyTask:
+        """The task called ``name``, or one that can only be sent, if it is not known here."""
+        return self.resolve(name) or self._unknown_task(name)
 
     def _unknown_task(self, name: str) -> AnyTask:
         task: AnyTask = Task()

@@ -15,6 +15,7 @@ from .errors import ConfigError
 from .message import check_name
 from .policy import DEFAULT_DELAY, DEFAULT_MAX, Retry, exception_types
 from .release import check_queue
+from .schedule import When
 from .settings import Settings
 
 SOFT_TO_HARD = 300 / 330
@@ -56,6 +57,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     is a dead letter at once."""
     bind: bool = False
     """The function's first parameter, ``self``, is the task."""
+    schedule: When | None = None
+    """When it is called by itself, without arguments. Its schedule is named like it."""
     default_retry_delay: float = DEFAULT_DELAY
     """What ``self.retry()`` without ``countdown`` waits, where no policy says otherwise."""
     max_retries: int | None = DEFAULT_MAX
@@ -83,7 +86,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
 LATER = frozenset(
     (
         *("rate_limit", "max_concurrency", "lock", "on_locked", "unique", "unique_until", "debounce", "debounce_key"),
-        *("throttle", "throttle_key", "batch", "schedule", "atomic", "link", "link_error", "max_backlog"),
+        *("throttle", "throttle_key", "batch", "atomic", "link", "link_error", "max_backlog"),
     )
 )
 """Options that umbel knows and this version does not have."""
@@ -150,6 +153,7 @@ class TaskKeywords(TypedDict, total=False):
     track: bool
     aliases: Sequence[str]
     unknown_kwargs: Literal["park", "drop", "error"]
+    schedule: When | None
     autoretry_for: type[BaseException] | tuple[type[BaseException], ...]
     dont_autoretry_for: type[BaseException] | tuple[type[BaseException], ...]
     retry_backoff: bool | float
@@ -232,6 +236,13 @@ def _queue(value: Any) -> str:
     return check_queue(value)
 
 
+def _schedule(value: Any) -> When:
+    """cron(…), every(…), at(…) or crontab(…)"""
+    if not isinstance(value, When):
+        raise ValueError
+    return value
+
+
 def _aliases(value: Any) -> tuple[str, ...]:
     """a list of names"""
     if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
@@ -253,8 +264,9 @@ _CHECKS = {
     "aliases": _aliases,
     "unknown_kwargs": _misfit,
     "bind": _flag,
+    "schedule": _schedule,
 }
-_NONE_IS_UNSAID = frozenset(("queue", "priority", "max_payload", "retry", "crash_limit"))
+_NONE_IS_UNSAID = frozenset(("queue", "priority", "max_payload", "retry", "crash_limit", "schedule"))
 
 
 def accepted(name: str) -> str:

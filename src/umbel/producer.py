@@ -167,6 +167,10 @@ class Producer:
             raise EnqueueRefused(f"{plan.task}: a middleware called call_next {len(made)} times; it must be once, or raise")
         return made[0]
 
+    def bare_envelope(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call, id: str) -> Envelope:
+        """Check and encode one call that no middleware sees."""
+        return self._encoded(plan, args, kwargs, call, id, self.clock.now())
+
     def _encoded(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call, id: str, now: int) -> Envelope:
         try:
             a, k = plan.signature.check_and_encode(args, kwargs)

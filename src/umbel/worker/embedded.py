@@ -32,6 +32,7 @@ from .lease import Lease
 from .options import WorkerOptions
 from .resident import Resident
 from .roster import key_of
+from .scheduler import Scheduler
 from .slots import Command
 from .template import catalog_of
 from .upkeep import Upkeep
@@ -88,6 +89,8 @@ class EmbeddedWorker:
         self._lease = Lease(heart, self.worker, self._catalog.lease_ttl, self._catalog.heartbeat, info, self._clock, self._news.set)
         self._say_served()
         self._upkeep = Upkeep(self._clerk, self._lease, self._catalog.lease_ttl, self._clock, app.events.emit)
+        self._scheduler = Scheduler(self._clerk, self._lease, self._clock, app.events.emit)
+        self._scheduler.declare(self._catalog.schedules, self._catalog.stamp)
         self._hostages = Hostages(self._clerk, self._clock)
         self._thread = threading.Thread(target=self._keep, name="umbel-keeper", daemon=True)
 
@@ -156,7 +159,7 @@ class EmbeddedWorker:
     def _keep(self) -> None:
         try:
             while not self._done():
-                self._news.wait(_TICK_BUSY if self._busy else _TICK_IDLE)
+                self._news.wait(min(_TICK_BUSY if self._busy else _TICK_IDLE, self._scheduler.left(self._phase is Phase.RUNNING)))
                 self._news.clear()
                 self._turn()
         except BaseException:
@@ -177,6 +180,7 @@ class EmbeddedWorker:
         self._clerk.deliver()
         self._take_news()
         self._upkeep.turn()
+        self._scheduler.turn(self._phase is Phase.RUNNING)
         if self._stop_asked.is_set():
             self._advance_shutdown()
         if self._resident is not None:

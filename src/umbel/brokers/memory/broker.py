@@ -31,13 +31,14 @@ from .inspect import MemoryInspects
 from .remember import MemoryRemembers
 from .serving import MemoryServes, forget_served
 from .store import Holding, Lease, Store
+from .ticks import MemoryTicks
 from .wait import Waiting
 
 
-class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, Waiting, Broker):
+class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, MemoryTicks, Waiting, Broker):
     """A store in this process's memory."""
 
-    capabilities = Capabilities(name="memory", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES)), shared=False)
+    capabilities = Capabilities(name="memory", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES, Facet.TICKS)), shared=False)
 
     def __init__(self, store: Store, settings: BrokerSettings, clock: Clock) -> None:
         self.store, self.settings, self.clock = store, settings, clock
@@ -139,7 +140,7 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, Waiting, Broke
             lease = self.store.workers.setdefault(worker, lease or Lease(0))
             lease.expires, lease.about = now + int(ttl * 1000), about
             commands, lease.commands = lease.commands, []
-            return Renewed(now, list(self.store.lost.get(worker, [])), known, commands)
+            return Renewed(now, list(self.store.lost.get(worker, [])), known, commands, self.store.schedules.revision)
 
     def give_back(self, holder: str, receipts: Sequence[Receipt]) -> int:
         with self.step() as now:

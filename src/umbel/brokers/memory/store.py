@@ -18,6 +18,7 @@ from ...broker import Command, Removed, Verdict
 from ...envelope import Envelope, Receipt, pack, unpack
 from ...errors import WireError
 from .records import Records
+from .schedules import Schedules
 
 
 @dataclass(slots=True, eq=False)
@@ -103,6 +104,7 @@ class Store:
         self.paused: set[str] = set()
         self.serving: dict[str, Serving] = {}
         self.records = Records()
+        self.schedules = Schedules()
         self._serial = itertools.count(1)
         self._bells: set[int] = set()
 

@@ -33,9 +33,13 @@ key (after the root)  type    what
 ``recorded``          set     queues that ever had a tracked message
 ``served``            zset    queues that a worker said it serves, by the time when one last did
 ``v:QUEUE``           set     workers that said so
+``schedules``         set     names of schedules
+``y:NAME``            hash    a schedule: see ``lua/parts/ticks.lua``
+``ticks``             hash    revision of all of them, the set of code in force, until when it is upheld
+``stamps``            zset    sets of code that were met, numbered in that order; the last 200
 ====================  ======  ==============================================================================
 
-Room is kept for what is not here yet: lanes (``l:``), groups (``g:``), flows (``f:``), ticks (``ticks``).
+Room is kept for what is not here yet: lanes (``l:``), groups (``g:``), flows (``f:``).
 """
 
 from __future__ import annotations
@@ -46,7 +50,22 @@ _ESCAPES = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D"})
 class Keys:
     """The keys of one app, as bytes."""
 
-    __slots__ = ("about", "buried", "dead", "died", "gone", "ids", "paused", "queues", "root", "served", "workers")
+    __slots__ = (
+        "about",
+        "buried",
+        "dead",
+        "died",
+        "gone",
+        "ids",
+        "paused",
+        "queues",
+        "root",
+        "schedules",
+        "served",
+        "stamps",
+        "ticks",
+        "workers",
+    )
 
     def __init__(self, app: str) -> None:
         # a closing brace in the app's name would end the hash tag early
@@ -61,6 +80,9 @@ class Keys:
         self.buried = self.root + b"buried"
         self.paused = self.root + b"paused"
         self.served = self.root + b"served"
+        self.schedules = self.root + b"schedules"
+        self.ticks = self.root + b"ticks"
+        self.stamps = self.root + b"stamps"
 
     def ready(self, queue: bytes, priority: int) -> bytes:
         return b"%br:%d:%b" % (self.root, priority, queue)

@@ -32,13 +32,14 @@ from .inspection import SQLiteInspects
 from .remember import SQLiteRemembers
 from .serving import SQLiteServes
 from .store import Store
+from .ticks import SQLiteTicks
 from .wait import Waiter
 
 
-class SQLiteBroker(SQLiteInspects, SQLiteRemembers, SQLiteServes, Broker):
+class SQLiteBroker(SQLiteInspects, SQLiteRemembers, SQLiteServes, SQLiteTicks, Broker):
     """A store in one file of this machine."""
 
-    capabilities = Capabilities(name="sqlite", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES)))
+    capabilities = Capabilities(name="sqlite", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES, Facet.TICKS)))
 
     def __init__(self, address: Address, settings: BrokerSettings, clock: Clock) -> None:
         self.settings, self.clock = settings, clock

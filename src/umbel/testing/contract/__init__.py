@@ -21,6 +21,7 @@ not skipped: those tests then assert that it is refused. pytest shows values in 
 """
 
 from .claiming import TestExpiry, TestHandedAlone, TestOrder, TestScheduled, TestUnreadable
+from .declaring import TestDeclaring
 from .enqueue import TestEnqueue, TestExplicitIds, TestHostile, TestOpen, TestUnfit, TestWhatTheBrokerLacks
 from .exchange import TestAdmit, TestFence, TestOutcomes, TestSequence, TestVerdicts
 from .harness import Harness
@@ -32,6 +33,7 @@ from .remembers import TestAwaitRecord, TestKeeping, TestManyRecords, TestRecord
 from .repeats import TestRepeating
 from .retire import TestRetire
 from .serves import TestForgottenQueues, TestServes
+from .ticks import TestFiring, TestOverlap, TestSchedules
 from .tombstones import TestManyDeadLetters, TestTombstones
 from .tracked import TestTrackedMachine
 from .waiting import TestWait, TestWaitAndPause, TestWaitWithFullHands
@@ -43,11 +45,13 @@ __all__ = [
     "TestBrowse",
     "TestCancel",
     "TestDeadLetters",
+    "TestDeclaring",
     "TestEnqueue",
     "TestExpiry",
     "TestExplicitIds",
     "TestFence",
     "TestFind",
+    "TestFiring",
     "TestForgottenQueues",
     "TestGiveBack",
     "TestHandedAlone",
@@ -61,6 +65,7 @@ __all__ = [
     "TestOpen",
     "TestOrder",
     "TestOutcomes",
+    "TestOverlap",
     "TestPause",
     "TestPruning",
     "TestPurge",
@@ -72,6 +77,7 @@ __all__ = [
     "TestResume",
     "TestRetire",
     "TestScheduled",
+    "TestSchedules",
     "TestSequence",
     "TestServes",
     "TestStats",
