@@ -132,7 +132,9 @@ class Schedules:
         when = entry["schedule"]
         if isinstance(when, int | float | timedelta):
             when = every(when)
-        call: Signature[Any] = Signature(self._app.callee(entry["task"]), entry.get("args") or (), entry.get("kwargs"), entry.get("options"))
+        call: Signature[Any] = Signature(
+            self._app.callee(entry["task"]), entry.get("args") or (), entry.get("kwargs"), entry.get("options")
+        )
         _check(name, call, when)
         return call, when
 

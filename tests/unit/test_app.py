@@ -353,9 +353,9 @@ def test_public_names_are_pinned() -> None:
         *("AppNotFound", "ArgumentError", "AsyncResult", "BrokerError", "BrokerUnreachable", "ConfigError", "Discard"),
         *("EnqueueError", "EnqueueRefused", "EnqueueUnknown", "MaxRetriesExceeded", "Middleware", "NotSupported"),
         *("PayloadTooLarge", "Progress", "Request", "ResultError", "ResultNotKept", "ResultTimeout", "ResultUnreadable"),
-        *("Retry", "RetryLater", "Signature", "Snooze", "SoftTimeLimitExceeded", "State", "Task", "TaskExpired", "TaskFailed"),
-        *("TaskInterrupted", "TaskRevoked", "TaskSignal", "Umbel", "UmbelError", "WorkerError"),
-        *("current_app", "current_task", "shared_task"),
+        *("Retry", "RetryLater", "Schedule", "Signature", "Snooze", "SoftTimeLimitExceeded", "State", "Task", "TaskExpired", "TaskFailed"),
+        *("TaskInterrupted", "TaskRevoked", "TaskSignal", "Umbel", "UmbelError", "When", "WorkerError"),
+        *("at", "cron", "crontab", "current_app", "current_task", "every", "shared_task"),
     ]
     for name in umbel.__all__:
         assert getattr(umbel, name) is not None

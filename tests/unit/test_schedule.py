@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -59,11 +60,10 @@ def test_where_clocks_change(fields: str, tz: str, after: tuple[int, ...], expec
 
 # -- ten years against cronsim, and against the nominal rule
 
-RULES = ["30 2 * * *", "15 2 * * *", "45 1 * * *", "0 0 * * *", "0 3 * * 1-5", "30 1,2 1,15 * *", "0 */6 * * *", "*/30 1-3 * * 0", "5 4 L * *"]
+RULES = ["30 2 * * *", "15 2 * * *", "45 1 * * *", "0 0 * * *", "0 3 * * 1-5", "30 1,2 1,15 * *", "*/30 1-3 * * 0", "5 4 L * *"]
 
 
-@pytest.mark.parametrize("tz", ZONES)
-@pytest.mark.parametrize("fields", RULES)
+@pytest.mark.parametrize(("tz", "fields"), [*itertools.product(ZONES[:3], RULES), (ZONES[3], RULES[0])])
 def test_ten_years_as_cronsim_has_them(fields: str, tz: str) -> None:
     """One after the other from the tick before, as schedules are fired, they are those of cronsim in one go."""
     begin, end = datetime(2020, 1, 1, tzinfo=ZoneInfo(tz)), ms(2030, 1, 1)
@@ -79,7 +79,7 @@ def test_ten_years_as_cronsim_has_them(fields: str, tz: str) -> None:
 
 
 @pytest.mark.parametrize("tz", ZONES)
-@pytest.mark.parametrize(("hour", "minute"), [(0, 0), (1, 45), (2, 0), (2, 15), (2, 30), (3, 0), (12, 0)])
+@pytest.mark.parametrize(("hour", "minute"), [(0, 0), (1, 45), (2, 15), (3, 0)])
 def test_ten_years_of_a_daily_rule(tz: str, hour: int, minute: int) -> None:
     """Each day has one, at its nominal time; or, where that is skipped, within the hour after the gap."""
     zone, when = ZoneInfo(tz), cron(f"{minute} {hour} * * *", tz)
@@ -121,7 +121,7 @@ def test_intervals_are_not_disturbed_by_a_change_of_clocks() -> None:
     when = cron("*/10 * * * *", "America/New_York")
     for begin in (ms(2026, 3, 8, 5), ms(2026, 11, 1, 4)):
         ticks = when.ticks(begin, 30)
-        assert {b - a for a, b in zip(ticks, ticks[1:], strict=False)} == {10 * MINUTE}
+        assert {b - a for a, b in itertools.pairwise(ticks)} == {10 * MINUTE}
 
 
 # -- every, at, start, end, jitter

@@ -21,6 +21,7 @@ COMMANDS = {
     "call": "Send one call.",
     "status": "How it stands: queues, workers, what is wrong.",
     "queues": "List, peek into, purge, pause and resume queues.",
+    "schedule": "What runs by itself: list, add, pause, run now.",
     "dead": "List, show, retry and delete dead letters.",
     "task": "One task: why is it not running? Cancel it.",
     "doctor": "What loses, delays or refuses tasks, now or soon?",

@@ -22,6 +22,7 @@ from .enqueued import Enqueued, Wanted
 from .frozen import FrozenClock
 from .run import SandboxError
 from .stepping import SteppedWorker, stepping
+from .ticking import Ticking
 
 if TYPE_CHECKING:
     from ..app import Umbel
@@ -50,6 +51,7 @@ class Sandbox:
         self.propagate = propagate
         self.retry = retry
         self.store = Store()
+        self.ticking = Ticking(app, self.clock)
         self.queues: set[str] = set()
         """All that messages were stored in."""
         self._made: list[Envelope] = []
@@ -65,6 +67,7 @@ class Sandbox:
         if self._before is not None:
             raise SandboxError("this sandbox is open already; make another one")
         app = self.app
+        self.ticking = Ticking(app, self.clock)
         connections = Connections(self.broker, lambda: app.settings, self.clock)
         producer = SandboxProducer(connections, lambda: app.settings, app.middleware, app.events, self.clock)
         producer.sandbox = self
@@ -102,8 +105,13 @@ class Sandbox:
         if self._before is None:
             raise SandboxError("this sandbox is not open: with Sandbox(app) as box: …")
         worker = SteppedWorker(self.app, self.broker(), self.clock, self.queues, self.name_of)
+        worker.tick = self._tick
         self._workers.append(worker)
         return worker
+
+    def _tick(self, broker: Broker) -> None:
+        """Schedules that are due make their calls."""
+        self._made += self.ticking.fire(broker)
 
     # -- what was sent
 
@@ -160,7 +168,9 @@ class Sandbox:
     def prepared(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
         """The envelopes as they are to be stored."""
         if isinstance(self.clock, FrozenClock) and any(one.due for one in envelopes):
+            before = self.clock.now()
             self.clock.catch_up()
+            self.ticking.skip(before)
         if not self.eager:
             return envelopes
         return [msgspec.structs.replace(one, due=0, after=0) for one in envelopes]
@@ -178,6 +188,7 @@ class Sandbox:
         except IndexError:
             worker = self._new_worker()
         worker.skips_waits, worker.retries = True, self.retry
+        worker.tick = lambda _: None
         try:
             worker.run_until_idle(propagate=self.propagate)
         finally:
