@@ -116,9 +116,7 @@ def show(target: Target, /, name: str) -> None:
         ]
     )
     if entry.done > found.now:
-        note(
-            "it fired at a later time than it is: the store's clock was set back. It goes on from there; umbel schedule resume NAME: from now"
-        )
+        note("the store's clock was set back: it goes on at the time of its last tick; umbel schedule resume NAME: now")
     say("")
     say("paused" if entry.paused else "next" if said["next"] else "it has no more times")
     for at in said["next"]:
