@@ -99,19 +99,29 @@ def test_ten_years_of_a_daily_rule(tz: str, hour: int, minute: int) -> None:
         tick, day = when.next_after(tick) or 0, day + timedelta(days=1)
 
 
-@settings(max_examples=300, deadline=None)
+def changes_of(tz: str) -> list[int]:
+    """The moments at which the clocks of a zone are changed, within ten years."""
+    zone, hours = ZoneInfo(tz), range(ms(2020, 1, 1), ms(2030, 1, 1), HOUR)
+    offsets = [(hour, datetime.fromtimestamp(hour // SECOND, zone).utcoffset()) for hour in hours]
+    return [after for (_, before_it), (after, then) in itertools.pairwise(offsets) if before_it != then]
+
+
+CHANGES = [(tz, change) for tz in ZONES for change in changes_of(tz)]
+
+
+@settings(max_examples=400, deadline=None)
 @given(
-    st.sampled_from(RULES + ["30 * * * *", "*/7 * * * *", "10 1-3 * * *"]),
-    st.sampled_from(ZONES),
-    st.integers(ms(2020, 1, 1), ms(2030, 1, 1)),
-    st.integers(0, 40 * DAY),
+    st.sampled_from(RULES + ["30 * * * *", "*/7 * * * *", "10 1-3 * * *", "50 0,1,2,3 * * *"]),
+    st.sampled_from(CHANGES),
+    st.integers(-4 * HOUR, 4 * HOUR),
+    st.integers(0, 2 * DAY),
 )
-def test_the_next_one_does_not_depend_on_who_asks_when(fields: str, tz: str, moment: int, before: int) -> None:
+def test_the_next_one_does_not_depend_on_who_asks_when(fields: str, change: tuple[str, int], near: int, before: int) -> None:
     """Also from within a repeated hour: nothing is found that lies between, and nothing that is over."""
-    when = cron(fields, tz)
+    when, moment = cron(fields, change[0]), change[1] + near
     tick = when.next_after(moment)
     assert tick is not None and tick > moment
-    earlier = when.next_after(max(moment - min(before, 2 * DAY), 0))
+    earlier = when.next_after(moment - before)
     while earlier is not None and earlier <= moment:
         earlier = when.next_after(earlier)
     assert earlier == tick

@@ -9,15 +9,15 @@ from tests.waiting import wait_for
 from umbel import cron, every
 from umbel.broker import BrokerSettings
 from umbel.brokers import make_broker
-from umbel.events import TickFired, TickSkipped
 from umbel.errors import BrokerUnreachable, ReplyLost
+from umbel.events import TickFired, TickSkipped
 from umbel.facets import Inspects, Place, require
 from umbel.message import decode_body
 from umbel.testing.clock import ManualClock
 from umbel.ticks import Origin, Planned, Ticks
 from umbel.timetable import Definition
 from umbel.worker.clerk import Clerk
-from umbel.worker.firing import UPHELD
+from umbel.worker.firing import UPHELD, put_in_force
 from umbel.worker.lease import Lease
 from umbel.worker.scheduler import Scheduler
 
@@ -322,6 +322,16 @@ def test_what_is_due_goes_before_a_newer_release(stage):
     stage.worker(planned("a", cron("0 0 1 1 *")), stamp="new")
     assert stage.calls() == [("a", due)]
     assert "cron" in stage.entries()["a"].rule
+
+
+def test_a_tick_that_becomes_due_just_then_goes_first(stage):
+    """Between the look and the step: the old rule's tick is not lost."""
+    stage.worker(planned("a", every(60)), stamp="old")
+    now = stage.clock.now()
+    assert put_in_force(stage.look, "new", (), now) is None
+    assert sorted(stage.entries()) == ["a"]
+    assert put_in_force(stage.look, "new", (), now + 1) is True
+    assert stage.entries() == {}
 
 
 def test_a_reload_with_other_schedules(stage):
