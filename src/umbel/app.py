@@ -20,13 +20,13 @@ from .options import CELERY_RETRY, TaskKeywords, TaskOptions, task_options
 from .producer import Producer
 from .registry import AnyTask, Registry, set_current, task_name
 from .result import AsyncResult
-from .schedule import When
-from .schedules import AnyCall, Schedules
 from .settings import SettingKeywords, Settings
 from .task import Task, class_options
 
 if TYPE_CHECKING:
     from .embedding import StartedWorker
+    from .schedule import When
+    from .schedules import AnyCall, Schedules
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,7 +58,7 @@ class Umbel:
         self._connections = Connections(self.make_broker, self._get_settings, clock)
         self.producer = Producer(self._connections, self._get_settings, self.middleware, self.events, clock)
         self._registry = Registry()
-        self._schedules = Schedules(self)
+        self._schedules: Schedules | None = None
         self._to_import: list[Callable[[], None]] = []
         self._importing = threading.RLock()
         if include:
@@ -183,11 +183,15 @@ class Umbel:
         """Declare in code that ``call`` (a signature such as ``report.s(7)``, or a task) is made at the times of ``when``: ``cron(…)``,
         ``every(…)``, ``at(…)`` or ``crontab(…)``. Workers store it when they start; one that the code of a newer release has not any
         more is removed by its workers. Raises ``ConfigError``."""
-        self._schedules.declare(name, call, when)
+        self.schedules.declare(name, call, when)
 
     @property
     def schedules(self) -> Schedules:
         """What the broker keeps of schedules: to look at, and to add, remove, pause, resume and run them at run time."""
+        if self._schedules is None:
+            from .schedules import Schedules  # nobody who has none should pay for them
+
+            self._schedules = Schedules(self)
         return self._schedules
 
     # -- calling

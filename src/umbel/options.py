@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -15,8 +15,10 @@ from .errors import ConfigError
 from .message import check_name
 from .policy import DEFAULT_DELAY, DEFAULT_MAX, Retry, exception_types
 from .release import check_queue
-from .schedule import When
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .schedule import When
 
 SOFT_TO_HARD = 300 / 330
 """A limit that is not said keeps the proportion of the defaults to the one that is."""
@@ -238,6 +240,8 @@ def _queue(value: Any) -> str:
 
 def _schedule(value: Any) -> When:
     """cron(…), every(…), at(…) or crontab(…)"""
+    from .schedule import When  # who has one has it loaded
+
     if not isinstance(value, When):
         raise ValueError
     return value

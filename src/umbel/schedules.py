@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -113,6 +112,8 @@ class Schedules:
 
     def stamp(self, planned: Sequence[Planned]) -> str:
         """What names this set of declarations: the release, and a digest of all of them."""
+        from hashlib import sha256  # a process that only sends need not load it
+
         digest = sha256(msgspec.json.encode(planned)).hexdigest()[:16]
         return f"{self._app.settings.release or ''}:{digest}"
 
