@@ -52,7 +52,10 @@ def test_adding_one_and_looking_at_it(run: Run, stage: Stage, project: None) -> 
     assert len(got["next"]) == 5 and all(at.endswith("T02:30:00+03:00") for at in got["next"])
     text = run("schedule", "show", "nightly").stdout
     assert "poll('bank')" in text and got["next"][4] in text and "at run time" in text
-    assert "nightly" in run("schedule", "list").stdout
+    listed = run("schedule", "list")
+    assert "nightly" in listed.stdout and "no worker lives" in listed.stderr
+    stage.worker("slow")
+    assert "no worker lives" not in run("schedule", "list").stderr
     assert [one["name"] for one in answer(run("schedule", "list", "--json"))] == ["nightly"]
 
 

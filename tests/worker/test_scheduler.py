@@ -265,11 +265,13 @@ def test_what_cannot_be_read_here_holds_up_nothing(stage, caplog):
     stage.ticks.add_schedule(planned("mars", cron("* * * * *")))
     bad = stage.entries()["mars"].definition.replace(b'"cron","fields"', b'"cron","tz":"Mars/Olympus","fields"')
     stage.ticks.add_schedule(Planned("mars", "mars", bad), replace=True)
+    loud = stage.entries()["mars"].definition.replace(b'"cron"', b'"every","ms":1000').replace(b'"task"', b'"priority":99,"task"')
+    stage.ticks.add_schedule(Planned("loud", "loud", loud))
     stage.ticks.add_schedule(planned("a", every(10)))
     worker = stage.worker().run(30)
     assert {name for name, _ in stage.calls()} == {"a"}
     said = [record.message for record in caplog.records if "left to other workers" in record.message]
-    assert len(said) == 2 and "Mars/Olympus" in "".join(said)
+    assert len(said) == 3 and "priority 99" in "".join(said) and "Mars/Olympus" in "".join(said)
     assert worker.scheduler.left() > 0
 
 
@@ -339,6 +341,9 @@ def test_a_reload_with_other_schedules(stage):
     worker.scheduler.declare((planned("b", every(10)),), "two")
     worker.settle()
     assert sorted(stage.entries()) == ["b"]
+    worker.scheduler.declare((planned("a", every(10)),), "one")
+    worker.settle()
+    assert sorted(stage.entries()) == ["a"], "who takes an edit back need not wait until nobody upholds it"
 
 
 def test_one_made_at_run_time_under_the_same_name_is_told(stage, caplog):

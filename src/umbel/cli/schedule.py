@@ -19,6 +19,7 @@ from .call import called
 from .completing import queue_names, task_names
 from .exits import Refused
 from .page import Pages
+from .roster import Roster
 from .target import Target, storable, target_options
 from .terminal import age, facts, moment, note, say, say_json, shown, table
 
@@ -60,6 +61,7 @@ def list_(target: Target, /) -> None:
     """Every schedule that the broker keeps, the next to fire first."""
     with target.opened() as broker:
         found = require(broker, Ticks).timetable()
+        roster = Roster.of(broker, found.now)
     if target.as_json:
         discretion = target.discretion()
         say_json([_json(entry, found.now, discretion) for entry in found.entries])
@@ -69,6 +71,8 @@ def list_(target: Target, /) -> None:
         return
     rows = sorted((_row(entry, found.now) for entry in found.entries), key=lambda row: (row[0], row[1]))
     table(("NAME", "NEXT", "IN", "LAST", "WHEN"), [row[1:] for row in rows], give=4)
+    if roster.seen is not None and not roster.alive():
+        note("no worker lives: nothing fires until one starts")
 
 
 def _row(entry: Entry, now: int) -> tuple[float, str, str, str, str, str]:

@@ -10,6 +10,7 @@ import msgspec
 
 from ..broker import Broker
 from ..facets import require
+from ..intake import Intake
 from ..ticks import MAX_FIRINGS, Entry, Fired, Firing, Origin, Planned, Shot, Ticks
 from ..timetable import Item, definition_of, firing_of, item_of
 from .points import reach
@@ -48,12 +49,13 @@ def look(broker: Broker) -> Agenda | None:
     if not isinstance(broker, Ticks):
         return None
     table = broker.timetable()
+    intake = Intake(broker.capabilities)
     items: dict[str, Item] = {}
     unread: list[tuple[str, int, str]] = []
     for entry in table.entries:
         if entry.paused:
             continue
-        found = _item(entry)
+        found = _item(entry, intake)
         if isinstance(found, Item):
             items[entry.name] = found
         else:
@@ -62,12 +64,13 @@ def look(broker: Broker) -> Agenda | None:
     return Agenda(items, table.revision, code, frozenset([one.name for one in table.entries]) - code, tuple(unread), table.now)
 
 
-def _item(entry: Entry) -> Item | str:
-    """What is next of a schedule, or why that cannot be known here."""
+def _item(entry: Entry, intake: Intake) -> Item | str:
+    """What is next of a schedule, or why it cannot be fired here: one that the store would refuse must not hold up the others."""
     definition = definition_of(entry.definition)
     if definition is None:
         return "a newer release of umbel wrote it"
     try:
+        intake.enqueued([definition.envelope(entry.name, entry.done, entry.done)])
         return item_of(entry, definition)
     except Exception as exc:  # of a zone, or of a rule, that is not known on this machine: the others must fire
         return str(exc) or type(exc).__name__
@@ -98,14 +101,16 @@ def _firings(item: Item, now: int, most: int) -> list[tuple[Item, Firing]]:
     return found
 
 
-def put_in_force(broker: Broker, stamp: str, planned: Sequence[Planned], soonest: int | None) -> bool | None:
+def put_in_force(broker: Broker, stamp: str, planned: Sequence[Planned], soonest: int | None, instead: str = "") -> bool | None:
     """Declare a release's schedules: are they in force? None, and nothing was done, if a tick of those that are stored is due first
-    (``soonest``, ms)."""
+    (``soonest``, ms). ``instead``: of a set that this very worker had in force; it gives way, also where it is the newer one."""
     ticks = require(broker, Ticks)
     reach("scheduler.before_declare")
     now = broker.ping()
     if soonest is not None and soonest <= now:
         return None
+    if instead:
+        ticks.declare(instead, 0, 0, None)
     return ticks.declare(stamp, UPHELD, now, planned)
 
 

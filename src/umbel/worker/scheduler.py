@@ -39,7 +39,7 @@ class Scheduler:
         self._clock = clock
         self._tell = tell
         self._planned: Sequence[Planned] = ()
-        self._stamp = ""
+        self._stamp = self._instead = ""
         self._agenda: Agenda | None = None
         self._heap: list[tuple[int, str]] = []
         """(due, name); one that says another time than its item is out of date."""
@@ -56,6 +56,7 @@ class Scheduler:
 
     def declare(self, planned: Sequence[Planned], stamp: str) -> None:
         """What the code has: at the start, and after a reload. Put in force as soon as what is due by then was fired."""
+        self._instead = self._stamp if self._in_force and self._stamp != stamp else ""
         self._planned, self._stamp = planned, stamp
         self._agenda, self._in_force = None, None
         self._whole, self._declare_at = True, -math.inf
@@ -127,12 +128,12 @@ class Scheduler:
         self._failing = True
 
     def _say(self) -> None:
-        stamp, planned = self._stamp, self._planned
+        stamp, planned, instead = self._stamp, self._planned, self._instead
         if self._clock.monotonic() < self._declare_at:
             return
         if self._whole:
             soonest = self._heap[0][0] if self._heap else None
-            self._ask(lambda broker: put_in_force(broker, stamp, planned, soonest), lambda answer: self._said(stamp, answer))
+            self._ask(lambda broker: put_in_force(broker, stamp, planned, soonest, instead), lambda answer: self._said(stamp, answer))
         else:
             self._ask(lambda broker: uphold(broker, stamp), lambda answer: self._upheld(stamp, answer))
 
@@ -172,7 +173,7 @@ class Scheduler:
             self._agenda = None  # our own definitions are there now
         elif not answer and self._in_force is not False and self._planned:
             log.info("a newer release's schedules are in force: those of this release's code are not")
-        self._whole, self._in_force = False, answer
+        self._whole, self._in_force, self._instead = False, answer, ""
         self._declare_at = math.inf
         self._wait_to_uphold()
 
