@@ -21,7 +21,7 @@ from .schedule import When, every
 from .signature import Signature
 from .task import Task
 from .ticks import Entry, Origin, Planned, Ticks
-from .timetable import Definition, definition_of, flags_of
+from .timetable import Definition, definition_of
 
 if TYPE_CHECKING:
     from .producer import Producer
@@ -161,9 +161,10 @@ class Schedules:
             queue=envelope.queue,
             priority=envelope.priority,
             expires=plan.expires if options.get("expires") is None else _expires(task.name, options["expires"]),
-            crash_limit=plan.crash_limit,
-            loss_limit=plan.loss_limit,
-            flags=flags_of(plan, made.flags, made.without),
+            crash_limit=envelope.crash_limit,
+            loss_limit=envelope.loss_limit,
+            flags=envelope.flags,
+            extras=envelope.extras or {},
             release=settings.release or "",
         )
 

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from .call import Plan
 from .envelope import EXPLICIT, TRACKED, Envelope
 from .message import HEADER_SCHEDULE, HEADER_TICK, encode_body, new_id
 from .schedule import When
@@ -32,6 +31,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     crash_limit: int = 3
     loss_limit: int = 10
     flags: int = 0
+    extras: dict[int, bytes] = {}
+    """As of an envelope: what a store does with such calls beyond the plain."""
     release: str = ""
     """Of the code that wrote it."""
 
@@ -51,6 +52,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             crash_limit=self.crash_limit,
             loss_limit=self.loss_limit,
             flags=self.flags & ~EXPLICIT | (0 if self.when.overlap else TRACKED),
+            extras=dict(self.extras) or None,
         )
 
 
@@ -60,11 +62,6 @@ def definition_of(data: bytes) -> Definition | None:
         return msgspec.json.decode(data, type=Definition)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-
-
-def flags_of(plan: Plan, call_flags: int, without: int) -> int:
-    """The flags of the messages of a schedule."""
-    return (plan.flags | call_flags) & ~without
 
 
 class Item(NamedTuple):

@@ -17,7 +17,9 @@ DONE = 1_000 * MINUTE
 
 
 def item(when: When, done: int = DONE) -> Item:
-    definition = Definition(when=when, task="t", queue="q", args="[1]", headers={"h": 2}, expires=5_000, flags=EXPLICIT)
+    definition = Definition(
+        when=when, task="t", queue="q", args="[1]", headers={"h": 2}, expires=5_000, flags=EXPLICIT, extras={1: b"\xff"}
+    )
     planned = definition.planned("s")
     entry = Entry("s", planned.rule, planned.definition, Origin.CODE, 4, False, done)
     assert definition_of(planned.definition) == definition
@@ -37,6 +39,7 @@ def test_a_tick_at_its_time() -> None:
     sent = firing.envelope
     assert sent is not None
     assert (sent.queue, sent.enqueued, sent.expires, sent.flags) == ("q", DONE + MINUTE + 7, DONE + MINUTE + 5_007, TRACKED)
+    assert sent.extras == {1: b"\xff"}
     body = decode_body(sent.body)
     assert (body.t, bytes(body.a), body.h) == ("t", b"[1]", {"h": 2, "u-schedule": "s", "u-tick": DONE + MINUTE})
 
