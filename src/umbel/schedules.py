@@ -86,6 +86,7 @@ class Schedules:
         """``app``: the app, as data about tasks, settings and a producer."""
         self._app = app
         self._declared: dict[str, tuple[AnyCall, When]] = {}
+        self._warned: set[str] = set()
 
     # -- in code
 
@@ -137,6 +138,12 @@ class Schedules:
             self._app.callee(entry["task"]), entry.get("args") or (), entry.get("kwargs"), entry.get("options")
         )
         _check(name, call, when)
+        if self._app.resolve(call.task) is None and name not in self._warned:
+            import logging
+
+            self._warned.add(name)
+            words = "%s: this app knows no task %r; its calls wait for a worker that does"
+            logging.getLogger("umbel").warning(words, who, call.task)
         return call, when
 
     def definition(self, call: AnyCall, when: When) -> Definition:

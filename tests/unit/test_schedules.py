@@ -42,7 +42,7 @@ def waiting(app: Umbel) -> list[tuple[str, bytes]]:
 # -- in code
 
 
-def test_all_the_ways_to_declare(app: Umbel) -> None:
+def test_all_the_ways_to_declare(app: Umbel, caplog: pytest.LogCaptureFixture) -> None:
     @app.task(name="nightly", schedule=cron("30 2 * * *"), queue="slow", expires=60)
     def nightly() -> None: ...
 
@@ -62,6 +62,7 @@ def test_all_the_ways_to_declare(app: Umbel) -> None:
     assert hourly.expires == 300_000
     assert (night.when, night.queue, night.expires) == (cron("30 2 * * *", "Europe/Moscow"), "slow", 60_000), "in the app's time zone"
     assert (found["beat"].args, found["beat"].queue, found["beat"].when) == ("[1]", "z", crontab(minute=0, tz="Europe/Moscow"))
+    assert "beat_schedule['elsewhere']: this app knows no task 'not.known.here'" in caplog.text
     assert (found["elsewhere"].task, found["elsewhere"].args, found["elsewhere"].when) == ("not.known.here", '[1,"two"]', every(30))
 
 
