@@ -207,6 +207,23 @@ def test_a_deploy_with_old_and_new_workers_mixed(arena):
     assert spans[-2:] == [2 * STEP] * 2
 
 
+def test_one_that_is_killed_before_it_declares(arena):
+    """Nothing of the newer code is in force then; another worker of that release puts it in force, and no tick is lost."""
+    calls, second = Calls(arena), STEP / 1000
+    arena.worker(concurrency=1, **of_release("1", kept=second)).ready()
+    calls.beyond("kept", 0, 1)
+    arena.arm("scheduler.before_declare")
+    newer = of_release("2", kept=second, fresh=second)
+    arena.worker(concurrency=1, **newer)
+    killed = arena.stopped_at("scheduler.before_declare")
+    os.kill(killed, signal.SIGKILL)
+    arena.release("scheduler.before_declare", killed)
+    assert sorted(entries(arena)) == ["kept"]
+    arena.worker(concurrency=1, **newer).ready()
+    calls.beyond("fresh", 0, 3)
+    calls.whole("kept")
+
+
 def test_a_worker_whose_clock_is_an_hour_fast(tmp_path, redis_server):
     """The store's clock decides: no tick is early, none is fired twice."""
     redis_server.command("FLUSHALL")

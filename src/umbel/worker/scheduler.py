@@ -71,7 +71,7 @@ class Scheduler:
         elif due := self._due(agenda):
             now = self._store_now()
             self._ask(lambda broker: shoot(broker, due, now), self._shot)
-        else:
+        elif upholding and self._clock.monotonic() >= self._declare_at:
             self._say()
 
     def left(self, upholding: bool = True) -> float:
@@ -129,8 +129,6 @@ class Scheduler:
 
     def _say(self) -> None:
         stamp, planned, instead = self._stamp, self._planned, self._instead
-        if self._clock.monotonic() < self._declare_at:
-            return
         if self._whole:
             soonest = self._heap[0][0] if self._heap else None
             self._ask(lambda broker: put_in_force(broker, stamp, planned, soonest, instead), lambda answer: self._said(stamp, answer))
