@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from tests.waiting import wait_for
 
-REDIS_SERVER = shutil.which("redis-server")
+REDIS_SERVER = os.environ.get("UMBEL_TEST_REDIS") or shutil.which("redis-server")
+"""``UMBEL_TEST_REDIS`` names another program, such as an older redis-server or a valkey-server."""
 _SENT = frozenset(("eval", "evalsha", "blpop", "ping", "hgetall", "info", "auth", "hello", "select", "client", "script"))
 """Commands that umbel's clients send and its scripts do not."""
 

@@ -16,7 +16,7 @@ from umbel.settings import ACCEPTS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
-NO_SETTINGS = {"UMBEL_THOROUGH", "UMBEL_DEBUG", "UMBEL_KEY", "UMBEL_NAME_OF_SETTING"}
+NO_SETTINGS = {"UMBEL_TEST_REDIS", "UMBEL_THOROUGH", "UMBEL_DEBUG", "UMBEL_KEY", "UMBEL_NAME_OF_SETTING"}
 """A switch of the command line's own, and stand-ins for any setting."""
 
 

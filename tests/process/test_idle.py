@@ -64,6 +64,18 @@ def test_processes_say_what_they_are(sqlite_arena):
     assert len(arena.runs("s")) == 1
 
 
+@pytest.mark.parametrize("pool", ["threads", "asyncio"])
+def test_a_child_of_a_pool_says_how_many_it_runs(sqlite_arena, pool):
+    pytest.importorskip("setproctitle")
+    arena = sqlite_arena
+    worker = arena.worker("-P", pool, "--processes", "1", concurrency=3).ready()
+    wait_for(lambda: _titles(worker)[0] == "umbel child: sample, idle")
+    for n in range(2):
+        arena.send("slow", n, 3)
+    wait_for(lambda: _titles(worker)[0] == "umbel child: sample, runs 2 of 3")
+    wait_for(lambda: _titles(worker)[0] == "umbel child: sample, idle")
+
+
 def test_without_the_package_there_are_no_titles(sqlite_arena):
     arena = sqlite_arena
     hidden = arena.folder / "hidden"

@@ -186,7 +186,7 @@ class TestFull:
 
     def test_new_work_is_refused_whole_and_old_work_finishes(self, own_server: RedisServer, broker: Broker) -> None:
         held = broker.exchange("h", 1, [], ["q"], 5).deliveries
-        self.limit(own_server, "1mb")
+        self.limit(own_server, "100kb")
         with pytest.raises(StoreFull):
             broker.enqueue([Envelope("new", "q", b"", after=i) for i in range(3)])
         with pytest.raises(StoreFull):
@@ -224,7 +224,7 @@ class TestFull:
         assert ready_of(broker) == 11
 
     def test_service_resumes_when_there_is_room(self, own_server: RedisServer, broker: Broker) -> None:
-        self.limit(own_server, "1mb")
+        self.limit(own_server, "100kb")
         with pytest.raises(StoreFull):
             broker.enqueue([Envelope("new", "q", b"")])
         self.limit(own_server, "0")

@@ -44,6 +44,8 @@ def test_header_says_keys_arguments_answer_and_cost(name: str) -> None:
 @pytest.mark.parametrize("script", scripts.ALL)
 @pytest.mark.parametrize("major", [6, 7])
 def test_server_takes_it(line: Line, script: scripts.Script, major: int) -> None:
+    if line.version[0] < major:
+        pytest.skip("a server before 7 knows no `#!lua` line")
     assert line.call("SCRIPT", "LOAD", script.text(major)) == script.sha(major)
 
 

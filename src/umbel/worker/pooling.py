@@ -18,6 +18,7 @@ from .points import reach
 from .pooled import Place, PooledChild
 from .roster import Roster
 from .slots import POKE
+from .title import PoolTitle
 
 if TYPE_CHECKING:
     from ..app import Umbel
@@ -36,6 +37,7 @@ def run_pooled(app: Umbel, kind: str, birth: Birth, roster: Roster, queues: list
     if not is_seen(birth.slot, birth.parent):
         return EXIT_UNSEEN
     place = Place(birth.slot, roster, birth.permits, app.settings.max_tasks_per_child, birth.max_memory)
+    PoolTitle(app.settings.name, roster).start()
     child = PooledChild(app, kind, app.make_broker(), app.make_broker(), birth.holder, place, queues, strict)
     _hear_signals(child)
     sys.setswitchinterval(_TURN)
