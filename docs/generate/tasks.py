@@ -57,13 +57,12 @@ On a subclass of `Task` they may stand as class attributes, and hold for all tas
 def _task_rows() -> list[tuple[str, str, str, str]]:
     words = attribute_words(TaskOptions)
     rows = []
-    for field in msgspec.structs.fields(TaskOptions):
-        if field.name in CELERY_MEANS or field.name == "traffic":
+    # msgspec's own list would resolve the annotations, and one of them is for type checkers only
+    for name, value in zip(TaskOptions.__struct_fields__, TaskOptions.__struct_defaults__, strict=True):
+        if name in CELERY_MEANS or name == "traffic":
             continue
-        said, mark, default = words[field.name].rpartition(" Default: ")
-        rows.append(
-            (code(field.name), default.rstrip(".") if mark else _shown(field.default), accepted(field.name), said if mark else default)
-        )
+        said, mark, default = words[name].rpartition(" Default: ")
+        rows.append((code(name), default.rstrip(".") if mark else _shown(value), accepted(name), said if mark else default))
     words = attribute_words(Traffic)
     for field in msgspec.structs.fields(Traffic):
         said, mark, default = words[field.name].rpartition(" Default: ")

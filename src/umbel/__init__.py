@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .canvas import chain as chain
     from .canvas import chord as chord
     from .canvas import group as group
+    from .crontab import crontab as crontab
     from .current import current_app as current_app
     from .current import current_task as current_task
     from .current import shared_task as shared_task
@@ -67,6 +68,11 @@ if TYPE_CHECKING:
     from .request import Progress as Progress
     from .request import Request as Request
     from .result import AsyncResult as AsyncResult
+    from .schedule import When as When
+    from .schedule import at as at
+    from .schedule import cron as cron
+    from .schedule import every as every
+    from .schedules import Schedule as Schedule
     from .signature import Signature as Signature
     from .task import Task as Task
     from .traffic import Concurrency as Concurrency
@@ -93,6 +99,12 @@ _WHERE = {
     "Progress": "request",
     "Request": "request",
     "AsyncResult": "result",
+    "Schedule": "schedules",
+    "When": "schedule",
+    "at": "schedule",
+    "cron": "schedule",
+    "crontab": "crontab",
+    "every": "schedule",
     "Signature": "signature",
     "Task": "task",
     "Concurrency": "traffic",
@@ -131,6 +143,7 @@ __all__ = [
     "ResultUnreadable",
     "Retry",
     "RetryLater",
+    "Schedule",
     "Signature",
     "Snooze",
     "SoftTimeLimitExceeded",
@@ -143,11 +156,16 @@ __all__ = [
     "TaskSignal",
     "Umbel",
     "UmbelError",
+    "When",
     "WorkerError",
+    "at",
     "chain",
     "chord",
+    "cron",
+    "crontab",
     "current_app",
     "current_task",
+    "every",
     "flow",
     "group",
     "shared_task",

@@ -27,6 +27,8 @@ from .task import EACH, Task, class_options
 if TYPE_CHECKING:
     from .control import Control
     from .embedding import StartedWorker
+    from .schedule import When
+    from .schedules import AnyCall, Schedules
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,6 +61,7 @@ class Umbel:
         self.producer = Producer(self._connections, self._get_settings, self.middleware, self.events, clock)
         self._registry = Registry()
         self._each: AnyTask | None = None
+        self._schedules: Schedules | None = None
         self._to_import: list[Callable[[], None]] = []
         self._importing = threading.RLock()
         if include:
@@ -181,6 +184,23 @@ class Umbel:
         """The base class of tasks, as in ``class Mine(app.Task)``."""
         return Task
 
+    # -- schedules
+
+    def schedule(self, name: str, call: AnyCall, when: When) -> None:
+        """Declare in code that ``call`` (a signature such as ``report.s(7)``, or a task) is made at the times of ``when``: ``cron(…)``,
+        ``every(…)``, ``at(…)`` or ``crontab(…)``. Workers store it when they start; one that the code of a newer release has not any
+        more is removed by its workers. Raises ``ConfigError``."""
+        self.schedules.declare(name, call, when)
+
+    @property
+    def schedules(self) -> Schedules:
+        """What the broker keeps of schedules: to look at, and to add, remove, pause, resume and run them at run time."""
+        if self._schedules is None:
+            from .schedules import Schedules  # nobody who has none should pay for them
+
+            self._schedules = Schedules(self)
+        return self._schedules
+
     # -- calling
 
     def send_task(
@@ -190,6 +210,10 @@ class Umbel:
         arguments must be plain JSON."""
         task = self._registry.resolve(name) or self._unknown_task(name)
         return task.apply_async(args, kwargs, **options)
+
+    def callee(self, name: str) -> AnyTask:
+        """The task called ``name``, or one that can only be sent, if it is not known here."""
+        return self.resolve(name) or self._unknown_task(name)
 
     def _unknown_task(self, name: str) -> AnyTask:
         task: AnyTask = Task()

@@ -138,6 +138,8 @@ class Renewed(msgspec.Struct, gc=False):
     known: bool
     """False if the worker was not known (first heartbeat, or forgotten after a rescue); it is known now."""
     commands: list[Command]
+    ticks: int = 0
+    """A number that rises with every change of a stored schedule (``Timetable.revision``); 0 where there never was one."""
 
 
 class Blame(NamedTuple):

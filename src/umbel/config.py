@@ -28,6 +28,10 @@ _NONE_SAYS = ("soft_time_limit", "time_limit", "max_memory_per_child")
 """Settings for which None means something: no limit."""
 
 
+BEAT = "beat_schedule"
+"""Celery's schedules, which are no setting: kept as they are given, by code only, and read with the app's other schedules."""
+
+
 class Source(IntEnum):
     """Where a value came from; the larger wins."""
 
@@ -62,6 +66,7 @@ class Config:
         self.__dict__["_given"] = {source: {} for source in Source}
         self.__dict__["_settings"] = None
         self.__dict__["_read_outside"] = False
+        self.__dict__["beat_schedule"] = {}
         if name is not None:
             self._put(Source.CODE, "name", name, "argument of Umbel()")
         said = {key: value for key, value in arguments.items() if value is not None or key in _NONE_SAYS}
@@ -76,6 +81,9 @@ class Config:
             self.__dict__["_settings"] = self._resolve()
         settings: Settings = self._settings
         return settings
+
+    beat_schedule: dict[str, Any]
+    """As Celery has it: schedules by name. The dict may be changed in place."""
 
     def __getattr__(self, key: str) -> Any:
         if key.startswith("_"):
@@ -154,14 +162,21 @@ class Config:
     # -- within
 
     def _merge(self, source: Source, values: Mapping[str, Any], origin: str, aliases: Mapping[str, str]) -> None:
-        checked = []
+        checked, beat = [], None
         for key, value in values.items():
+            if key == BEAT and aliases:
+                beat = value
+                continue
             known = aliases.get(key, key)
             if key in REMOVED:
                 raise ConfigError(f"setting {key!r} ({origin}): {REMOVED[key]}")
             if known not in ACCEPTS:
                 raise ConfigError(f"{unknown_name('setting', key, [*ACCEPTS, *aliases])} ({origin})")
             checked.append((known, accept(known, value, origin)))
+        if beat is not None:
+            if not isinstance(beat, dict):
+                raise ConfigError(f"{BEAT} ({origin}): it must be a dict of schedules by name")
+            self.__dict__[BEAT] = beat
         for key, value in checked:
             self._put(source, key, value, origin)
 

@@ -159,6 +159,26 @@ class Trimmed(Event, frozen=True, kw_only=True):
     count: int
 
 
+class TickFired(Event, frozen=True, kw_only=True):
+    """A schedule made its call ``id``. ``lag``: seconds after the tick (and its jitter). ``missed``: ticks before it that it stands for."""
+
+    schedule: str
+    task: str
+    queue: str
+    id: str
+    lag: float = 0.0
+    missed: int = 0
+
+
+class TickSkipped(Event, frozen=True, kw_only=True):
+    """Ticks of a schedule made no call: ``reason`` is ``overlap`` (the last call still waits or runs) or ``missed``."""
+
+    schedule: str
+    task: str
+    reason: str
+    count: int = 1
+
+
 class Reconnected(Event, frozen=True, kw_only=True):
     """The broker answers again after ``away`` seconds."""
 

@@ -22,6 +22,10 @@ HEADER_PARENT = "u-parent"
 """Id of the task that made this call."""
 HEADER_ETA = "u-eta"
 """When it was asked to run, ms."""
+HEADER_SCHEDULE = "u-schedule"
+"""Name of the schedule that made this call."""
+HEADER_TICK = "u-tick"
+"""The tick that it was made for, ms."""
 
 _VERSION_BITS = 0x7 << 76
 _VARIANT_BITS = 0x2 << 62

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -17,6 +17,9 @@ from .policy import DEFAULT_DELAY, DEFAULT_MAX, Retry, exception_types
 from .release import check_queue
 from .settings import Settings
 from .traffic import TRAFFIC_OPTIONS, Traffic, TrafficKeywords, traffic_of
+
+if TYPE_CHECKING:
+    from .schedule import When
 
 SOFT_TO_HARD = 300 / 330
 """A limit that is not said keeps the proportion of the defaults to the one that is."""
@@ -57,6 +60,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     is a dead letter at once."""
     bind: bool = False
     """The function's first parameter, ``self``, is the task."""
+    schedule: When | None = None
+    """When it is called by itself, without arguments. Its schedule is named like it."""
     default_retry_delay: float = DEFAULT_DELAY
     """What ``self.retry()`` without ``countdown`` waits, where no policy says otherwise."""
     atomic: bool = False
@@ -87,7 +92,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 LATER = frozenset(
-    ("batch", "schedule", "link", "link_error"),
+    ("batch", "link", "link_error"),
 )
 """Options that umbel knows and this version does not have."""
 
@@ -155,6 +160,7 @@ class TaskKeywords(TrafficKeywords, total=False):
     track: bool
     aliases: Sequence[str]
     unknown_kwargs: Literal["park", "drop", "error"]
+    schedule: When | None
     autoretry_for: type[BaseException] | tuple[type[BaseException], ...]
     dont_autoretry_for: type[BaseException] | tuple[type[BaseException], ...]
     retry_backoff: bool | float
@@ -237,6 +243,15 @@ def _queue(value: Any) -> str:
     return check_queue(value)
 
 
+def _schedule(value: Any) -> When:
+    """cron(…), every(…), at(…) or crontab(…)"""
+    from .schedule import When  # who has one has it loaded
+
+    if not isinstance(value, When):
+        raise ValueError
+    return value
+
+
 def _aliases(value: Any) -> tuple[str, ...]:
     """a list of names"""
     if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
@@ -259,8 +274,9 @@ _CHECKS = {
     "unknown_kwargs": _misfit,
     "bind": _flag,
     "atomic": _flag,
+    "schedule": _schedule,
 }
-_NONE_IS_UNSAID = frozenset(("queue", "priority", "max_payload", "retry", "crash_limit"))
+_NONE_IS_UNSAID = frozenset(("queue", "priority", "max_payload", "retry", "crash_limit", "schedule"))
 
 
 def accepted(name: str) -> str:

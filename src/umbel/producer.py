@@ -222,6 +222,10 @@ class Producer:
         queue = call.queue or plan.queue
         return self._routes.of(queue, plan.release) if plan.release else queue
 
+    def bare_envelope(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call, id: str) -> Envelope:
+        """Check and encode one call that no middleware sees."""
+        return self._encoded(plan, args, kwargs, call, id, self.clock.now(), None)
+
     def _encoded(
         self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call, id: str, now: int, member: Membership | None
     ) -> Envelope:

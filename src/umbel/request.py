@@ -12,7 +12,7 @@ import msgspec
 from .clock import to_datetime
 from .envelope import Envelope
 from .joins import place_of
-from .message import HEADER_ETA, HEADER_PARENT, HEADER_ROOT, RESERVED, Body
+from .message import HEADER_ETA, HEADER_PARENT, HEADER_ROOT, HEADER_SCHEDULE, HEADER_TICK, RESERVED, Body
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -132,6 +132,18 @@ class Request:
         """The id of the task that made this call."""
         parent = (self.body.h or {}).get(HEADER_PARENT)
         return parent if isinstance(parent, str) else None
+
+    @property
+    def schedule(self) -> str | None:
+        """The schedule that made this call."""
+        name = (self.body.h or {}).get(HEADER_SCHEDULE)
+        return name if isinstance(name, str) else None
+
+    @property
+    def tick(self) -> datetime | None:
+        """The moment for which its schedule made this call: the time of the plan, however late it runs."""
+        tick = (self.body.h or {}).get(HEADER_TICK)
+        return to_datetime(tick) if isinstance(tick, int) else None
 
     @property
     def flow_id(self) -> str | None:

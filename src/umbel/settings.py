@@ -133,7 +133,6 @@ REMOVED = {
     "result_serializer": "results are JSON: leave it out",
     "accept_content": "only JSON is accepted: leave it out",
     "task_acks_late": "a message always stays in the broker until its run has ended: leave it out",
-    "beat_schedule": "not supported by this version yet",
     "task_always_eager": "not supported: call the task itself, task(...), to run it here and now",
 }
 """Settings that people will try, and what to do instead."""

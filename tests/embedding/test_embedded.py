@@ -13,7 +13,7 @@ import pytest
 
 from tests.servers import RedisServer
 from tests.waiting import wait_for
-from umbel import Retry, SoftTimeLimitExceeded, State, TaskInterrupted, Umbel, registry
+from umbel import Retry, SoftTimeLimitExceeded, State, TaskInterrupted, Umbel, current_task, every, registry
 from umbel.embedding import NoWorker, only_watches, patched_threads
 from umbel.errors import BrokerUnreachable, ConfigError, WorkerError
 from umbel.events import TaskTimedOut
@@ -87,6 +87,20 @@ def test_it_runs_tasks_side_by_side_and_stops(app):
     assert not worker.running
     assert workers(app) == []
     assert worker.stop() is True
+
+
+def test_schedules_fire_here_too(app):
+    seen: list[int] = []
+
+    @app.task(name="tick", schedule=every(0.2, missed="all"))
+    def tick() -> None:
+        request = current_task.request
+        assert request.schedule == "tick"
+        seen.append(round(request.tick.timestamp() * 1000))
+
+    with app.start_worker(threads=1):
+        wait_for(lambda: len(seen) >= 4, 60)
+    assert sorted(seen) == list(range(min(seen), max(seen) + 1, 200))
 
 
 def test_many_small_ones_and_coroutines(app):

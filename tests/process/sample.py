@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import ctypes
+import json
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 
-from umbel import Retry, SoftTimeLimitExceeded, Umbel, current_task
+from umbel import Retry, SoftTimeLimitExceeded, Umbel, current_task, every
 
 app = Umbel(
     "sample",
@@ -30,6 +31,17 @@ _MARKS = os.open(os.environ.get("SAMPLE_MARKS", os.devnull), os.O_WRONLY | os.O_
 def put_mark(n, kind="run"):
     """One line, whole or not at all, that survives any death of this process."""
     os.write(_MARKS, f"{n} {kind} {os.getpid()} {time.monotonic():.6f}\n".encode())
+
+
+@app.task(name="ticked")
+def ticked():
+    """One line for each call that a schedule made: its name, its tick and the call's id."""
+    request = current_task.request
+    put_mark(f"{request.schedule}@{round(request.tick.timestamp() * 1000)}", request.id)
+
+
+for _name, _span in json.loads(os.environ.get("SAMPLE_SCHEDULES", "{}")).items():
+    app.schedule(_name, ticked.s(), every(_span))
 
 
 @app.task(name="mark")

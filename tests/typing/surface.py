@@ -18,12 +18,17 @@ from umbel import (
     Rate,
     Request,
     Retry,
+    Schedule,
     Signature,
     State,
     Task,
     Umbel,
+    When,
+    cron,
+    crontab,
     current_app,
     current_task,
+    every,
     shared_task,
 )
 
@@ -156,6 +161,14 @@ plain.delay_many([(1,)], task_id="x")  # type: ignore[call-arg]  # one id for ma
 # Options of a task.
 app.task(qeue="x")  # type: ignore[call-overload]  # a misspelt option
 app.task(on_worker_lost="retry")  # type: ignore[call-overload]  # not one of the words
+app.task(schedule="daily")  # type: ignore[call-overload]  # not a time
+assert_type(cron("30 2 * * *", tz="Europe/Moscow", missed="skip"), When)
+assert_type(crontab(minute=0, hour="*/3", day_of_week="mon-fri"), When)
+cron("30 2 * * *", missed="some")  # type: ignore[arg-type]  # not one of the words
+app.schedule("s", plain.s(1), every(30))
+app.schedule("s", plain, every(timedelta(hours=1), jitter=5))
+app.schedule("s", "add", every(30))  # type: ignore[arg-type]  # a name is no call
+assert_type(app.schedules.list(), list[Schedule])
 app.task(retry=3)  # type: ignore[call-overload]  # not a policy
 Retry(max="3")  # type: ignore[arg-type]  # a policy's field of the wrong type
 

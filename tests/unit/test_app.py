@@ -353,9 +353,9 @@ def test_public_names_are_pinned() -> None:
         *("EnqueueError", "EnqueueRefused", "EnqueueUnknown", "FlowFailed", "FlowFailure", "FlowResult", "FlowState"),
         *("MaxRetriesExceeded", "MemberFailed", "Middleware", "NotSupported", "PayloadTooLarge", "Progress", "QueueFull", "Rate"),
         *("Request", "ResultError", "ResultNotKept", "ResultTimeout", "ResultUnreadable"),
-        *("Retry", "RetryLater", "Signature", "Snooze", "SoftTimeLimitExceeded", "State", "Task", "TaskExpired", "TaskFailed"),
-        *("TaskInterrupted", "TaskRevoked", "TaskSignal", "Umbel", "UmbelError", "WorkerError"),
-        *("chain", "chord", "current_app", "current_task", "flow", "group", "shared_task"),
+        *("Retry", "RetryLater", "Schedule", "Signature", "Snooze", "SoftTimeLimitExceeded", "State", "Task", "TaskExpired", "TaskFailed"),
+        *("TaskInterrupted", "TaskRevoked", "TaskSignal", "Umbel", "UmbelError", "When", "WorkerError"),
+        *("at", "chain", "chord", "cron", "crontab", "current_app", "current_task", "every", "flow", "group", "shared_task"),
     ]
     for name in umbel.__all__:
         assert getattr(umbel, name) is not None

@@ -22,7 +22,9 @@ from umbel.brokers.redis.connection import Address, Line
 from umbel.brokers.redis.keys import Keys
 from umbel.envelope import Envelope
 from umbel.errors import BrokerError, BrokerUnreachable, ConfigError, ReplyLost, SequenceError, StoreFull, StoreUnusable
+from umbel.facets import require
 from umbel.outcome import Done, Retry
+from umbel.ticks import Firing, Planned, Shot, Ticks
 
 if REDIS_SERVER is None and os.environ.get("CI") != "true":
     pytest.skip("redis-server is not installed", allow_module_level=True)
@@ -201,6 +203,25 @@ class TestFull:
         assert broker.retire("h").returned == 6
         broker.maintain(rescue=True)
         assert [(one.queue, one.ready, one.scheduled) for one in broker.stats()] == [("q", 7, 1)]
+
+    def test_a_tick_waits_until_there_is_room(self, own_server: RedisServer, broker: Broker) -> None:
+        ticks = require(broker, Ticks)
+        for name in ("a", "b"):
+            assert ticks.add_schedule(Planned(name, "rule", b"definition"))
+        before = ticks.timetable().entries
+        firings = [Firing(one.name, one.revision, one.done + 1, Envelope(f"tick of {one.name}", "q", b"")) for one in before]
+        wait_for(lambda: broker.ping() > before[-1].done)
+        self.limit(own_server, "1mb")
+        with pytest.raises(StoreFull):
+            ticks.fire(firings)
+        with pytest.raises(StoreFull):
+            ticks.add_schedule(Planned("c", "rule", b"definition"))
+        assert ticks.timetable().entries == before
+        assert ticks.pause_schedule("b", True), "an operator can always stop one"
+        assert ticks.remove_schedule("b")
+        self.limit(own_server, "0")
+        assert [one.shot for one in ticks.fire(firings)[1]] == [Shot.FIRED, Shot.CHANGED]
+        assert ready_of(broker) == 11
 
     def test_service_resumes_when_there_is_room(self, own_server: RedisServer, broker: Broker) -> None:
         self.limit(own_server, "100kb")

@@ -72,6 +72,15 @@ def call(target: Target, /, task: str, positional: str | None, wait: float | Non
     say(shown(msgspec.json.encode(answer["result"]).decode()) if wait is not None else result.id)
 
 
+def called(target: Target, task: str, positional: str | None, named: str | None) -> tuple[Umbel, list[Any], dict[str, Any]]:
+    """The app, which knows ``task``, and the arguments that were typed. ``ConfigError``."""
+    args, kwargs, _ = _arguments(positional, {"args": None, "kwargs": named})
+    app = _app(target)
+    if app.resolve(task) is None:
+        raise ConfigError(_unknown(app, task).replace(" (--force sends it all the same)", ""))
+    return app, args, kwargs
+
+
 def _app(target: Target) -> Umbel:
     """The user's app; with ``--broker`` and no app anywhere, one that only sends."""
     try:

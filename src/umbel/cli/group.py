@@ -22,6 +22,7 @@ COMMANDS = {
     "status": "How it stands: queues, workers, what is wrong.",
     "queues": "List, peek into, purge, pause and resume queues; show lanes.",
     "control": "Change limits of tasks while workers run.",
+    "schedule": "What runs by itself: list, add, pause, run now.",
     "dead": "List, show, retry and delete dead letters.",
     "flow": "List, draw, retry and cancel flows.",
     "task": "One task: why is it not running? Cancel it.",

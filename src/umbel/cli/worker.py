@@ -41,7 +41,7 @@ NOT_YET = {
     "detach": "-D (use systemd, or a shell's &)",
 }
 NOT_NEEDED = {
-    "beat": "-B: schedules are not in this version; there will be no beat process, since every worker schedules",
+    "beat": "-B: there is no beat process; every worker fires schedules",
     "task_events": "-E: events are always there for who listens",
     "optimization": "-O: a child never takes more than it can begin soon, so there is nothing to choose",
     "without_gossip": "--without-gossip: workers do not gossip",

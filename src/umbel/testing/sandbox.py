@@ -24,6 +24,7 @@ from .enqueued import Enqueued, Wanted
 from .frozen import FrozenClock
 from .run import SandboxError
 from .stepping import SteppedWorker, stepping
+from .ticking import Ticking
 
 if TYPE_CHECKING:
     from ..app import Umbel
@@ -52,6 +53,7 @@ class Sandbox:
         self.propagate = propagate
         self.retry = retry
         self.store = Store()
+        self.ticking = Ticking(app, self.clock)
         self.queues: set[str] = set()
         """All that messages were stored in."""
         self._made: list[Envelope] = []
@@ -67,6 +69,7 @@ class Sandbox:
         if self._before is not None:
             raise SandboxError("this sandbox is open already; make another one")
         app = self.app
+        self.ticking = Ticking(app, self.clock)
         connections = Connections(self.broker, lambda: app.settings, self.clock)
         producer = SandboxProducer(connections, lambda: app.settings, app.middleware, app.events, self.clock)
         producer.sandbox = self
@@ -104,8 +107,13 @@ class Sandbox:
         if self._before is None:
             raise SandboxError("this sandbox is not open: with Sandbox(app) as box: …")
         worker = SteppedWorker(self.app, self.broker(), self.clock, self.queues, self.name_of)
+        worker.tick = self._tick
         self._workers.append(worker)
         return worker
+
+    def _tick(self, broker: Broker) -> None:
+        """Schedules that are due make their calls."""
+        self._made += self.ticking.fire(broker)
 
     # -- what was sent
 
@@ -162,7 +170,9 @@ class Sandbox:
     def prepared(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
         """The envelopes as they are to be stored."""
         if isinstance(self.clock, FrozenClock) and any(one.due for one in envelopes):
+            before = self.clock.now()
             self.clock.catch_up()
+            self.ticking.skip(before)
         if not self.eager:
             return envelopes
         return [msgspec.structs.replace(one, due=0, after=0, extras=_unheld(one.extras)) for one in envelopes]
@@ -201,6 +211,7 @@ class Sandbox:
         except IndexError:
             worker = self._new_worker()
         worker.skips_waits, worker.retries = True, self.retry
+        worker.tick = lambda _: None
         try:
             worker.run_until_idle(propagate=self.propagate)
         finally:

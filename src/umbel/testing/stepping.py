@@ -60,6 +60,8 @@ class SteppedWorker:
         self._settler = Settler(broker, self._holder, clock, sent=app.producer.stored)
         self._executor: Executor | None = None
         self._dropped: list[Removed] = []
+        self.tick: Callable[[Broker], None] = lambda _: None
+        """Has schedules make their calls, if they are due."""
         self.skips_waits = False
         """Does a retry follow at once, whatever its policy says of waiting?"""
         self.retries = True
@@ -90,7 +92,8 @@ class SteppedWorker:
         return runs
 
     def drain(self, *, queue: str | None = None, propagate: bool = True, limit: int = LIMIT) -> list[Run]:
-        """Run everything, also what is due later: the clock is moved to each due time in turn. See ``run_until_idle``."""
+        """Run everything, also what is due later: the clock is moved to each due time in turn. See ``run_until_idle``. Schedules,
+        which have no end, do not move it; they fire when it passes a tick."""
         runs: list[Run] = []
         while True:
             runs += self.run_until_idle(queue=queue, propagate=False, limit=limit - len(runs))
@@ -130,7 +133,8 @@ class SteppedWorker:
     # -- one step
 
     def _maintain(self) -> None:
-        """As every worker does now and then: drop what expired, forget what was kept long enough."""
+        """As every worker does now and then: fire schedules, drop what expired, forget what was kept long enough."""
+        self.tick(self._broker)
         self._drop(self._broker.maintain().expired)
 
     def _drop(self, removed: list[Removed]) -> None:

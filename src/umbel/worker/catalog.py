@@ -8,6 +8,7 @@ import msgspec
 
 from ..lane import Rule
 from ..policy import HardLimitPolicy
+from ..ticks import Planned
 
 
 class TaskFacts(msgspec.Struct, frozen=True):
@@ -43,6 +44,10 @@ class Catalog(msgspec.Struct, frozen=True):
     listens: bool = False
     """Does anybody listen to what happens in supervisors?"""
 
+    schedules: tuple[Planned, ...] = ()
+    """Those that the code declares."""
+    stamp: str = ""
+    """What names this set of them."""
     max_memory_per_child: int | str | None = None
     """The setting, KiB."""
 

@@ -14,9 +14,11 @@ from collections.abc import Callable
 import msgspec
 
 from .. import events as catalogue
-from ..events import Buried, ChildDied, Emitter, Event, LeaseLost, Reconnected, Rescued, TaskTimedOut, Trimmed
+from ..events import Buried, ChildDied, Emitter, Event, LeaseLost, Reconnected, Rescued, TaskTimedOut, TickFired, TickSkipped, Trimmed
 
-OF_SUPERVISORS: tuple[type[Event], ...] = (ChildDied, Rescued, LeaseLost, Reconnected, Buried, Trimmed, TaskTimedOut)
+OF_SUPERVISORS: tuple[type[Event], ...] = (
+    *(ChildDied, Rescued, LeaseLost, Reconnected, Buried, Trimmed, TaskTimedOut, TickFired, TickSkipped),
+)
 """What a supervisor emits."""
 READ = 1 << 16
 """Bytes a reader asks for: all that a pipe holds, so that it never gets a part of a line. (Lines are written whole.)"""

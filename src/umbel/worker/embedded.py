@@ -32,6 +32,7 @@ from .hostages import Hostages
 from .lease import Lease
 from .options import WorkerOptions
 from .resident import Resident
+from .scheduler import Scheduler
 from .slots import Command
 from .template import catalog_of
 from .upkeep import Upkeep
@@ -90,6 +91,8 @@ class EmbeddedWorker:
         self._upkeep = Upkeep(self._clerk, self._lease, self._catalog.lease_ttl, self._clock, app.events.emit)
         self._declaring = Declaring(self._clerk, self._clock)
         self._declaring.say(self._catalog.rules)
+        self._scheduler = Scheduler(self._clerk, self._lease, self._clock, app.events.emit)
+        self._scheduler.declare(self._catalog.schedules, self._catalog.stamp)
         self._hostages = Hostages(self._clerk, self._clock)
         self._cancels: Cancels[Resident] = Cancels(self._clerk, self._clock, lambda resident, receipt, _: resident.end_run(receipt))
         self._unretired: list[str] = []
@@ -162,7 +165,7 @@ class EmbeddedWorker:
     def _keep(self) -> None:
         try:
             while not self._done():
-                self._news.wait(_TICK_BUSY if self._busy else _TICK_IDLE)
+                self._news.wait(min(_TICK_BUSY if self._busy else _TICK_IDLE, self._scheduler.left(self._phase is Phase.RUNNING)))
                 self._news.clear()
                 self._turn()
         except BaseException:
@@ -186,6 +189,7 @@ class EmbeddedWorker:
         self._declaring.turn()
         self._cancels.turn([self._resident] if self._resident is not None else [])
         self._retire_left()
+        self._scheduler.turn(self._phase is Phase.RUNNING)
         if self._stop_asked.is_set():
             self._advance_shutdown()
         if self._resident is not None:

@@ -33,6 +33,11 @@ class RescueTrust:
         self._since: float | None = None
         self._last: tuple[float, int] | None = None
 
+    @property
+    def last(self) -> tuple[float, int] | None:
+        """The last answer: its moment (boottime, s), and the store's clock (ms)."""
+        return self._last
+
     def renewed(self, boottime: float, store_now: int) -> None:
         """A heartbeat was answered at ``boottime`` (s) with the store's clock (ms)."""
         last, self._last = self._last, (boottime, store_now)
@@ -92,6 +97,10 @@ class Lease:
         """Spans (s) for which the broker was away, each once it answers again."""
         self.forgotten = False
         """The store forgot this worker (it was rescued): every child must be made anew."""
+        self.ticks = 0
+        """The revision of the store's schedules, as of the last heartbeat."""
+        self.beats = 0
+        """Heartbeats that were answered."""
         self._began = False
         self._answering: tuple[float, float] | None = None
         """Between which moments (monotonic) each heartbeat was answered on time."""
@@ -178,9 +187,15 @@ class Lease:
             self.trust.renewed(self._clock.boottime(), answer.now)
             on_time = self._answering is not None and now - self._answering[1] <= self._heartbeat * 2
             self._answering = (self._answering[0] if on_time and self._answering else now, now)
-        if not self._began:
-            self._began = True
+        first, self._began = not self._began, True
+        before, self.ticks, self.beats = self.ticks, answer.ticks, self.beats + 1
+        if first or answer.ticks != before:
             self._notify()
+
+    def store_clock(self) -> tuple[float, int] | None:
+        """When a heartbeat was last answered (boottime, s), and the store's clock then (ms)."""
+        with self._lock:
+            return self.trust.last
 
     @property
     def began(self) -> bool:

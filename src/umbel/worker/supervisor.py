@@ -33,6 +33,7 @@ from .nursery import Pipes
 from .options import WorkerOptions
 from .points import reach
 from .reload import SourceWatch, drop_bytecode, named
+from .scheduler import Scheduler
 from .shift import INTERRUPT_GRACE, Shift
 from .templates import TemplateProcess
 from .title import set_title
@@ -96,6 +97,7 @@ class Supervisor:
         self.lease: Lease
         self.upkeep: Upkeep
         self.declaring: Declaring
+        self.scheduler: Scheduler
 
     # -- the whole life
 
@@ -177,6 +179,7 @@ class Supervisor:
         heart = make_broker(catalog.broker, hurried, self.clock)
         self.lease = Lease(heart, self.worker, catalog.lease_ttl, catalog.heartbeat, b"", self.clock, self._notify)
         self.declaring = Declaring(self.clerk, self.clock)
+        self.scheduler = Scheduler(self.clerk, self.lease, self.clock, self.events.emit)
         self._describe()
         self.lease.start()
         self.upkeep = Upkeep(self.clerk, self.lease, catalog.lease_ttl, self.clock, self.events.emit)
@@ -192,6 +195,7 @@ class Supervisor:
             self._described = catalog
             self.lease.about = about(self.options, catalog, self._started)
             self.declaring.say(catalog.rules)
+            self.scheduler.declare(catalog.schedules, catalog.stamp)
         if catalog.versioned or self.lease.serves is not None:
             self.lease.serves = catalog.queues if catalog.versioned and not self.shift.is_quiet else ()
 
@@ -218,13 +222,15 @@ class Supervisor:
     def _serve(self) -> None:
         ready = False
         while not self._over():
-            self._turn(_TICK_BUSY if self.shift.busy else _TICK_IDLE)
+            upholding = self.phase == Phase.RUNNING and not self.shift.is_quiet
+            self._turn(min(_TICK_BUSY if self.shift.busy else _TICK_IDLE, self.scheduler.left(upholding)))
             self._take_news()
             if self._take_edits(self.shift.nursery.forget_next) and self.phase == Phase.RUNNING:
                 self.shift.renew()
             self.shift.tend(hire=self.phase == Phase.RUNNING and self.lease.began)
             self.upkeep.turn()
             self.declaring.turn()
+            self.scheduler.turn(upholding)
             self._advance_shutdown()
             if not ready and self.shift.staffed:
                 ready = True

@@ -68,6 +68,7 @@ def catalog_of(app: Umbel, options: WorkerOptions) -> Catalog:
         soft, hard = limits_of(task.options, s)
         facts[name] = TaskFacts(soft, hard, hard_limit_policy(task.options.retry))
         aliases.update(dict.fromkeys(task.options.aliases, name))
+    schedules = app.schedules.declared()
     return Catalog(
         app=s.name,
         broker=s.broker,
@@ -84,6 +85,8 @@ def catalog_of(app: Umbel, options: WorkerOptions) -> Catalog:
         dead_letter_bytes=s.dead_letter_bytes,
         dead_letter_ttl=s.dead_letter_ttl,
         listens=wanted(app.events),
+        schedules=tuple(schedules),
+        stamp=app.schedules.stamp(schedules),
         max_memory_per_child=s.max_memory_per_child,
     )
 
@@ -227,6 +230,8 @@ def _load(options: WorkerOptions) -> Umbel:
     able = app.make_broker().capabilities
     if app.settings.versioned_queues and Facet.SERVES not in able.facets:
         raise ConfigError(f"versioned_queues: the {able.name} broker cannot say which workers live; leave it out")
+    if app.schedules.declared() and Facet.TICKS not in able.facets:
+        raise ConfigError(f"schedules: the {able.name} broker keeps none; leave them out, or use another broker")
     if not able.shared:
         raise ConfigError(f"the broker {app.settings.broker!r} lives in one process and cannot feed a worker; use sqlite:/// or redis://")
     return app

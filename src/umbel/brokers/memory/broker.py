@@ -38,12 +38,13 @@ from .remember import MemoryRemembers
 from .row import Row
 from .serving import MemoryServes, forget_served
 from .store import Holding, Lease, Store
+from .ticks import MemoryTicks
 from .wait import Waiting
 
-_FACETS = (Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES, Facet.LIMITS, Facet.JOINS)
+_FACETS = (Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES, Facet.LIMITS, Facet.JOINS, Facet.TICKS)
 
 
-class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, MemoryLimits, MemoryJoins, Waiting, Broker):
+class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, MemoryLimits, MemoryJoins, MemoryTicks, Waiting, Broker):
     """A store in this process's memory."""
 
     capabilities = Capabilities(name="memory", facets=frozenset(_FACETS), shared=False)
@@ -159,7 +160,7 @@ class MemoryBroker(MemoryInspects, MemoryRemembers, MemoryServes, MemoryLimits, 
             lease = self.store.workers.setdefault(worker, lease or Lease(0))
             lease.expires, lease.about = now + int(ttl * 1000), about
             commands, lease.commands = lease.commands, []
-            return Renewed(now, list(self.store.lost.get(worker, [])), known, commands)
+            return Renewed(now, list(self.store.lost.get(worker, [])), known, commands, self.store.schedules.revision)
 
     def give_back(self, holder: str, receipts: Sequence[Receipt]) -> int:
         with self.step() as now:

@@ -24,6 +24,7 @@ from .keys import Keys
 from .lanes import Lanes
 from .records import Records
 from .row import Row
+from .schedules import Schedules
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +89,7 @@ class Store:
         self.lanes = Lanes()
         self.keys = Keys()
         self.flows = Flows(self.follow)
+        self.schedules = Schedules()
         self._serial = itertools.count(1)
         self._bells: set[int] = set()
 

@@ -39,6 +39,7 @@ from .limiting import RedisLimits
 from .remember import RedisRemembers
 from .runs import Argument, SettleArguments, field, outcome_arguments, runs
 from .serving import RedisServes
+from .ticks import RedisTicks
 from .waiting import Waiter
 
 _OLDEST_SERVER = (6, 2)
@@ -46,11 +47,13 @@ _PURGED_AT_ONCE = 1000
 """Messages of a queue with tracked ones, whose records are written one by one."""
 _ALWAYS = 1 << 52  # ms; what Lua's numbers hold exactly
 
+_FACETS = (Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES, Facet.LIMITS, Facet.JOINS, Facet.TICKS)
 
-class RedisBroker(RedisInspects, RedisRemembers, RedisServes, RedisLimits, RedisJoins, Broker):
+
+class RedisBroker(RedisInspects, RedisRemembers, RedisServes, RedisLimits, RedisJoins, RedisTicks, Broker):
     """A store on one Redis primary. Two connections: one for everything, one that waits."""
 
-    capabilities = Capabilities(name="redis", facets=frozenset((Facet.INSPECTS, Facet.REMEMBERS, Facet.SERVES, Facet.LIMITS, Facet.JOINS)))
+    capabilities = Capabilities(name="redis", facets=frozenset(_FACETS))
 
     def __init__(self, url: str, settings: BrokerSettings, clock: Clock) -> None:
         self._keys = Keys(settings.app)
@@ -196,13 +199,13 @@ class RedisBroker(RedisInspects, RedisRemembers, RedisServes, RedisLimits, Redis
 
     def renew(self, worker: str, ttl: float, about: bytes = b"") -> Renewed:
         keys = self._keys
-        fixed = (keys.workers, keys.about, keys.lost(worker), keys.commands(worker))
-        now, known, lost, commands = self._open_line().run(
+        fixed = (keys.workers, keys.about, keys.lost(worker), keys.commands(worker), keys.ticks)
+        now, known, lost, commands, ticks = self._open_line().run(
             scripts.RENEW, len(fixed), *fixed, worker, int(ttl * 1000), about, self._heard.get(worker, 0)
         )
         # said once, and no longer than until it was taken note of: a server that lost its data counts anew, from below
         self._heard[worker] = int(commands[-1]) if commands else 0
-        return Renewed(now=now, lost=sorted(map(replies.text, lost)), known=bool(known), commands=replies.commands(commands))
+        return Renewed(now, sorted(map(replies.text, lost)), bool(known), replies.commands(commands), int(ticks))
 
     def give_back(self, holder: str, receipts: Sequence[Receipt]) -> int:
         fields = list(dict.fromkeys(field(receipt) for receipt in receipts if receipt.holder == holder))

@@ -51,9 +51,6 @@ key (after the root)  type    what
 ``debounced``         hash    key to the message that waits for calls to stop, see ``lua/parts/keyed.lua``
 ``throttled``         hash    key to the end of its window and the id of the message in it
 ``throttles``         zset    these keys by that end
-
-Room is kept for what is not here yet: flows (``f:``), ticks (``ticks``).
-=======
 ``f:FLOW``            hash    a flow; ``fn:`` ``fm:`` ``fr:`` ``fz:`` ``fx:`` ``fs:`` are its nodes, messages, values …:
                               see ``lua/parts/flow.lua``
 ``flows``             zset    all flows by the time when they began
@@ -61,9 +58,11 @@ Room is kept for what is not here yet: flows (``f:``), ticks (``ticks``).
 ``fends``             zset    finished ones by the time until when they are kept
 ``fbusy``             set     those that maintenance has to go on with
 ``fdead``             hash    name of a member's dead letter to its flow
+``schedules``         set     names of schedules
+``tick:NAME``         hash    a schedule: see ``lua/parts/ticks.lua``
+``ticks``             hash    revision of all of them, the set of code in force, until when it is upheld
+``stamps``            zset    sets of code that were met, numbered in that order; the last 200
 ====================  ======  ==============================================================================
-
-Room is kept for what is not here yet: ticks (``ticks``).
 """
 
 from __future__ import annotations
@@ -74,7 +73,23 @@ _ESCAPES = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D"})
 class Keys:
     """The keys of one app, as bytes."""
 
-    __slots__ = ("about", "buried", "dead", "died", "flows", "gone", "ids", "paused", "queues", "root", "served", "workers")
+    __slots__ = (
+        "about",
+        "buried",
+        "dead",
+        "died",
+        "flows",
+        "gone",
+        "ids",
+        "paused",
+        "queues",
+        "root",
+        "schedules",
+        "served",
+        "stamps",
+        "ticks",
+        "workers",
+    )
 
     def __init__(self, app: str) -> None:
         # a closing brace in the app's name would end the hash tag early
@@ -90,6 +105,9 @@ class Keys:
         self.paused = self.root + b"paused"
         self.served = self.root + b"served"
         self.flows = self.root + b"flows"
+        self.schedules = self.root + b"schedules"
+        self.ticks = self.root + b"ticks"
+        self.stamps = self.root + b"stamps"
 
     def ready(self, queue: bytes, priority: int) -> bytes:
         return b"%br:%d:%b" % (self.root, priority, queue)

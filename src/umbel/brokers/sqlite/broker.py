@@ -34,13 +34,16 @@ from .limiting import SQLiteLimits
 from .remember import SQLiteRemembers
 from .serving import SQLiteServes
 from .store import Store
+from .ticks import SQLiteTicks
 from .wait import Waiter
 
+_FACETS = (Facet.INSPECTS, Facet.LIMITS, Facet.REMEMBERS, Facet.SERVES, Facet.JOINS, Facet.TICKS)
 
-class SQLiteBroker(SQLiteInspects, SQLiteLimits, SQLiteRemembers, SQLiteServes, SQLiteJoins, Broker):
+
+class SQLiteBroker(SQLiteInspects, SQLiteLimits, SQLiteRemembers, SQLiteServes, SQLiteJoins, SQLiteTicks, Broker):
     """A store in one file of this machine."""
 
-    capabilities = Capabilities(name="sqlite", facets=frozenset((Facet.INSPECTS, Facet.LIMITS, Facet.REMEMBERS, Facet.SERVES, Facet.JOINS)))
+    capabilities = Capabilities(name="sqlite", facets=frozenset(_FACETS))
 
     def __init__(self, address: Address, settings: BrokerSettings, clock: Clock) -> None:
         self.settings, self.clock = settings, clock

@@ -11,6 +11,7 @@ from . import ending, limits
 from .rows import SLOT_BITS, Row, slot_of
 from .statements import SQL
 from .store import Store
+from .ticks import revision
 
 _LOST_TOLD = 1000
 """The newest of a worker's gone holders that a heartbeat names: none runs as many children within a lease."""
@@ -33,7 +34,7 @@ def renew(store: Store, worker: str, ttl: float, about: bytes, now: int) -> Rene
         if commands:
             execute(SQL["commands_clear"], (known[0],))
     lost = [name for (name,) in execute(SQL["gone_of"], (worker, _LOST_TOLD))]
-    return Renewed(now, lost, known is not None, commands)
+    return Renewed(now, lost, known is not None, commands, revision(store))
 
 
 def admit(store: Store, worker: str, holder: str, now: int) -> None:

@@ -24,6 +24,7 @@ from .arrivals import TestArrivals, TestFailures
 from .backlog import TestBacklog
 from .claiming import TestExpiry, TestHandedAlone, TestOrder, TestScheduled, TestUnreadable
 from .debounce import TestDebounce, TestThrottle
+from .declaring import TestDeclaring
 from .enqueue import TestEnqueue, TestExplicitIds, TestHostile, TestOpen, TestUnfit, TestWhatTheBrokerLacks
 from .exchange import TestAdmit, TestFence, TestOutcomes, TestSequence, TestVerdicts
 from .graphs import TestFlowMachine
@@ -43,6 +44,7 @@ from .repeats import TestRepeating
 from .retire import TestRetire
 from .serves import TestForgottenQueues, TestServes
 from .steering import TestCancelFlow, TestForgetFlow, TestRetryFlow
+from .ticks import TestFiring, TestOverlap, TestSchedules
 from .tombstones import TestManyDeadLetters, TestTombstones
 from .tracked import TestTrackedMachine
 from .turns import TestTurns
@@ -61,6 +63,7 @@ __all__ = [
     "TestCancelFlow",
     "TestDeadLetters",
     "TestDebounce",
+    "TestDeclaring",
     "TestEnqueue",
     "TestExpiry",
     "TestExplicitIds",
@@ -71,6 +74,7 @@ __all__ = [
     "TestFlowMachine",
     "TestFlowValues",
     "TestForgetFlow",
+    "TestFiring",
     "TestForgottenQueues",
     "TestGiveBack",
     "TestHandedAlone",
@@ -88,6 +92,7 @@ __all__ = [
     "TestOpen",
     "TestOrder",
     "TestOutcomes",
+    "TestOverlap",
     "TestPause",
     "TestPlaces",
     "TestPruning",
@@ -104,6 +109,7 @@ __all__ = [
     "TestRetryFlow",
     "TestRules",
     "TestScheduled",
+    "TestSchedules",
     "TestSequence",
     "TestServes",
     "TestSkipping",
