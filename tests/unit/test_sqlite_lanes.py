@@ -120,6 +120,23 @@ def test_lanes_in_which_all_expired_are_gone_with_their_groups(broker: SQLiteBro
     assert claim(done=True) == [] and left(broker) == []
 
 
+@pytest.mark.parametrize("back", [0, 3_600_000])
+def test_a_rate_far_ahead_is_brought_near_once_and_not_at_each_look(broker: SQLiteBroker, clock: ManualClock, back: int) -> None:
+    """Far ahead since the rate was slow before, or since the clock went back; nobody renews in between."""
+    rule = Rule(10, 1000, 1)
+    broker.declare({"task:t": rule})
+    if not back:
+        broker.override("task:t", Rule(1, 3_600_000, 1))
+    broker.enqueue([rated(str(i), "t", rule) for i in range(9)])
+    claim = Claims(broker)
+    assert len(claim()) >= 1 and claim() == []
+    broker.clear("task:t")
+    clock.step(-back)
+    assert claim() == []
+    clock.advance(100)
+    assert len(claim()) == 1
+
+
 class TestLooking:
     """How much a claim looks at."""
 
