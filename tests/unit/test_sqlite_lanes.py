@@ -183,7 +183,6 @@ class TestLooking:
         assert claim() == ["free"]
         assert not broker.wait(["q"], 0, alone=False)
 
-
     def test_a_lane_that_turns_out_full_hides_nothing_of_lower_priority(self, broker: SQLiteBroker) -> None:
         first = Claims(broker)
         broker.enqueue([locked("a", priority=9)])
