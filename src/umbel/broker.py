@@ -160,6 +160,7 @@ class Maintained(msgspec.Struct, gc=False):
 
     promoted: int = 0
     expired: list[Removed] = []
+    """Messages that were dropped: expired, cancelled, or locked as they would have come to their lane."""
     rescued: list[tuple[str, int]] = []
     """(worker, messages given back) for each worker found dead."""
     buried: list[Removed] = []

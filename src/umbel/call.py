@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, TypedDict
+from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
 import msgspec
 
@@ -13,11 +13,14 @@ from .codec import CallSignature
 from .config import unknown_name
 from .envelope import EXPLICIT, LOST_DEAD, TRACKED
 from .errors import ArgumentError, ConfigError, PayloadTooLarge
-from .marking import Marking
 from .message import RESERVED, check_name
 from .options import KNOWN, LATER, TaskOptions
 from .release import check_queue
 from .settings import Settings, zone
+
+if TYPE_CHECKING:
+    from .marking import Marking
+    from .traffic import Traffic
 
 CALL_OPTIONS = ("countdown", "eta", "expires", "queue", "priority", "task_id", "headers", "track")
 """What ``apply_async`` takes besides the arguments."""
@@ -109,7 +112,7 @@ def plan_of(name: str, options: TaskOptions, signature: CallSignature, settings:
         crash_limit=settings.crash_limit if options.crash_limit is None else options.crash_limit,
         loss_limit=settings.worker_loss_limit,
         flags=flags,
-        marking=None if options.traffic is None else Marking(name, options.traffic, signature.shape),
+        marking=None if options.traffic is None else _marking(name, options.traffic, signature),
         max_payload=max_payload,
         warn_payload=settings.warn_payload,
         light=min(settings.warn_payload, max_payload + 1),
@@ -117,6 +120,12 @@ def plan_of(name: str, options: TaskOptions, signature: CallSignature, settings:
         debounced=options.traffic is not None and options.traffic.debounce is not None,
         release=settings.release or "" if settings.versioned_queues else "",
     )
+
+
+def _marking(name: str, traffic: Traffic, signature: CallSignature) -> Marking:
+    from .marking import Marking  # not for those who have none of it
+
+    return Marking(name, traffic, signature.shape)
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):

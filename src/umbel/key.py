@@ -6,7 +6,6 @@ A key is a format string over the call's arguments as the function sees them, de
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,8 +17,6 @@ from .shape import Shape
 KEY_MAX = 200
 """Bytes of a key as it is; of a longer one a beginning and a digest stand for it, so that any text may be one."""
 _HEAD = 100
-
-KeySource = str | Callable[..., Any]
 
 
 class _Field(msgspec.Struct, frozen=True):
@@ -33,7 +30,7 @@ class _Field(msgspec.Struct, frozen=True):
 class Key:
     """A key of one task's calls. Made when the task is declared, so a name that cannot be found is found then."""
 
-    def __init__(self, task: str, option: str, source: KeySource, shape: Shape) -> None:
+    def __init__(self, task: str, option: str, source: str | Callable[..., Any], shape: Shape) -> None:
         """``shape`` is that of the task's function. Raises ``ConfigError``."""
         self._where = f"{task}: {option} = {source!r}" if isinstance(source, str) else f"{task}: {option}"
         self._source = source
@@ -128,6 +125,8 @@ def fitting(key: str) -> str:
     data = key.encode()
     if len(data) <= KEY_MAX:
         return key
+    import hashlib  # with OpenSSL behind it, for keys that hardly anybody has
+
     return f"{data[:_HEAD].decode(errors='ignore')}~{hashlib.blake2b(data, digest_size=16).hexdigest()}"
 
 

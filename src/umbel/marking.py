@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .envelope import SKIPS, Extra
-from .key import Key, KeySource
+from .key import Key
 from .lane import JOIN, LOCK, Debounce, Mark, Rule, Throttle
 from .shape import Shape
-from .traffic import Traffic, debounce_spans
+from .traffic import KeySource, Traffic, debounce_spans
 
 _ONE = Rule(concurrency=1)
 

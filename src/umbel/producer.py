@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,10 +23,12 @@ from .errors import ArgumentError, BrokerError, EnqueueRefused, EnqueueUnknown, 
 from .events import Emitter, TaskDropped, TaskEnqueued
 from .message import HEADER_ETA, HEADER_PARENT, HEADER_ROOT, Message, decode_body
 from .middleware import Middleware, send_through
-from .pressure import Pressure
 from .request import current
 from .routes import Routes
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .pressure import Pressure
 
 _encode = msgspec.json.Encoder().encode
 
@@ -53,7 +56,6 @@ class Producer:
         self._events = events
         self.clock = clock
         self._routes = Routes(connections, clock)
-        self.pressure = Pressure(connections, settings, clock)
         self.warned: set[str] = set()
         """Names of the tasks whose large calls were reported."""
 
@@ -66,6 +68,13 @@ class Producer:
     def middleware(self) -> Sequence[Middleware]:
         """What stands around every call."""
         return self._middleware
+
+    @cached_property
+    def pressure(self) -> Pressure:
+        """What looks at how deep queues are."""
+        from .pressure import Pressure  # not for those who bound none
+
+        return Pressure(self._connections, self._settings, self.clock)
 
     def broker(self) -> Broker:
         """This thread's open broker."""

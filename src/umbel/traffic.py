@@ -6,15 +6,20 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import msgspec
 
 from .clock import seconds
 from .errors import ConfigError
-from .key import Key, KeySource
 from .lane import Rule
 from .shape import Shape
+
+if TYPE_CHECKING:
+    from .key import Key
+
+KeySource = str | Callable[..., Any]
+"""What a key is made by: see ``key.py``."""
 
 _RATE = re.compile(r"\s*(\d{1,9})(?:\.(\d{1,3}))?\s*(?:/\s*(\d{0,6})\s*(s|sec|second|m|min|minute|h|hour|d|day)s?\s*)?", re.IGNORECASE)
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -97,6 +102,8 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, task: str, shape: Shape) -> None:
         """Refuse keys over parameters that the function does not have."""
+        from .key import Key  # not for those who have none
+
         made = {option: Key(task, option, source, shape) for option, source in self._keys()}
         debounced = made.get("debounce_key")
         for option in ("lock", "rate_limit", "max_concurrency"):

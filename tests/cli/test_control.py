@@ -130,6 +130,15 @@ def test_lanes(run: Run, app: Umbel) -> None:
     assert found["lock:sync:3"]["waits"] == "group_concurrency" and found["key:shop.both:a"]["until"] > 0
 
 
+def test_status_tells_of_what_is_held(run: Run, app: Umbel) -> None:
+    assert "held" not in run("status").stdout
+    run("control", "rate-limit", "shop.mail", "0")
+    run("control", "rate-limit", "shop.both", "0")
+    said = run("status").stdout
+    assert "'shop.mail' is held at 0 by umbel control: umbel control rate-limit shop.mail --clear\n" in said
+    assert "umbel control rate-limit shop.both --clear --per-key" in said
+
+
 def test_why_it_does_not_run(run: Run, app: Umbel) -> None:
     sync = app.tasks["shop.sync"]
     sync.delay(1)

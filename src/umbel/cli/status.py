@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from ..broker import QueueStats
+from ..facets import Limits, Ruled
 from .page import Page
 from .roster import Roster, Seen
 from .target import Target, target_options, where
@@ -33,7 +35,8 @@ def status(target: Target, /) -> None:
     with target.opened() as broker:
         now, queues = broker.ping(), broker.stats()
         roster = Roster.of(broker, now)
-    wrong = complaints(queues, roster)
+        stopped = held(broker.rules()) if isinstance(broker, Limits) else []
+    wrong = complaints(queues, roster) + stopped
     if target.as_json:
         say_json(_as_json(target, now, queues, roster, wrong))
         return
@@ -48,6 +51,18 @@ def status(target: Target, /) -> None:
         say(f"\n! {shown(line)}" if line is wrong[0] else f"! {shown(line)}")
     if not wrong:
         say("\nNothing waits in vain.")
+
+
+def held(rules: Mapping[str, Ruled]) -> list[str]:
+    """Tasks that an operator lets not begin at all: easily forgotten, since nothing fails."""
+    found = []
+    for name, ruled in rules.items():
+        kind, _, task = name.partition(":")
+        per_key = " --per-key" if kind == "key" else ""
+        for command, number in (("rate-limit", ruled.override.count), ("concurrency", ruled.override.concurrency)):
+            if number == 0 and kind in ("task", "key"):
+                found.append(f"the task {task!r} is held at 0 by umbel control: umbel control {command} {pasted(task)} --clear{per_key}")
+    return found
 
 
 def complaints(queues: list[QueueStats], roster: Roster) -> list[str]:

@@ -60,7 +60,8 @@ class Upkeep:
         for removed in done.buried:
             log.error("%s in queue %s became a dead letter: %s", removed.id, removed.queue, removed.reason)
         if done.expired:
-            log.info("%d messages expired before they began", len(done.expired))
+            reasons = ", ".join(sorted({removed.reason for removed in done.expired}))
+            log.info("%d messages were dropped before they began: %s", len(done.expired), reasons)
         for removed in (*done.buried, *done.expired):
             self._tell(Buried(id=removed.id, queue=removed.queue, reason=removed.reason))
         if done.trimmed:
