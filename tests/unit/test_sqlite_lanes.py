@@ -183,6 +183,15 @@ class TestLooking:
         assert claim() == ["free"]
         assert not broker.wait(["q"], 0, alone=False)
 
+    def test_a_lane_that_turns_out_full_hides_nothing_of_lower_priority(self, broker: SQLiteBroker) -> None:
+        first = Claims(broker)
+        broker.enqueue([locked("a", priority=9)])
+        assert first() == ["a"]
+        broker.enqueue([locked("b", priority=9), Envelope("plain", "q", b"")])
+        assert broker.wait(["q"], 0, alone=False), "nobody has looked at the new lane yet"
+        assert Claims(broker, "w.b")() == ["plain"]
+        assert not broker.wait(["q"], 0, alone=False)
+
 
 class TestSeen:
     def test_what_a_lane_waits_for(self, broker: SQLiteBroker, clock: ManualClock) -> None:

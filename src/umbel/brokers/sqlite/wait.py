@@ -122,7 +122,8 @@ def is_for_all(store: Store, queue: int, now: int) -> bool:
     heads = [(plain[2], plain[5])] if plain is not None and plain[1] == top else []
     if lanes == top:
         heads += next_heads(store, queue, top, now)
-    return bool(heads) and all(_may_share(expires, data, now) for expires, data in heads)
+    # none at all: lanes that have no room, as the next claim will note, and whatever stands behind them
+    return all(_may_share(expires, data, now) for expires, data in heads)
 
 
 def _may_share(expires: int, data: bytes, now: int) -> bool:
