@@ -35,3 +35,20 @@ def sleep(seconds: float) -> None:
 async def nap(seconds: float) -> None:
     await asyncio.sleep(seconds)
     os.write(_marks, time.monotonic_ns().to_bytes(8, "little"))
+
+
+@app.task(name="step")
+def step() -> None:
+    """A step of a chain that needs nothing."""
+
+
+@app.task(name="echo")
+def echo(n: int) -> int:
+    return n
+
+
+@app.task(name="ordered", soft_time_limit=None, time_limit=None)
+def ordered(values: list[int]) -> list[int]:
+    """The body of a chord: leaves a mark, and answers how many values came, and how many of them in their place."""
+    os.write(_marks, time.monotonic_ns().to_bytes(8, "little"))
+    return [len(values), sum(n == value for n, value in enumerate(values))]

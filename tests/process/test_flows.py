@@ -9,7 +9,9 @@ import signal
 import pytest
 
 from tests.process import sample
+from tests.process.arena import Arena
 from tests.process.conftest import KILLS
+from tests.servers import RedisServer
 from tests.waiting import wait_for
 from umbel import flow
 from umbel.joins import NodeState
@@ -136,3 +138,29 @@ def test_random_graphs_while_children_and_workers_are_killed(arena):
     finally:
         broker.close()
     print(f"{killer.strikes} strikes, {sum(len(graph.kinds) for graph in graphs)} nodes")
+
+
+def test_graphs_outlive_a_server_that_is_killed(tmp_path, tmp_path_factory, redis_server):
+    """With its append-only file a server has after a kill what it has answered: each arrival, or none of the settle."""
+    graphs = [Graph(seed) for seed in range(1, GRAPHS, 8)]
+    with RedisServer(tmp_path_factory.mktemp("redis"), "--appendfsync", "always", aof=True) as server:
+        arena = Arena(tmp_path, server.url)
+        try:
+            for _ in range(2):
+                arena.worker(concurrency=2).ready()
+            results = []
+            for number, graph in enumerate(graphs):
+                results.append(graph.send())
+                if number % (len(graphs) // 3) == 1:
+                    server.kill()
+                    server.start()
+            wait_for(lambda: all((seen := result.seen()) is not None and seen.finished for result in results), 300, every=0.3)
+            for graph, result in zip(graphs, results, strict=True):
+                assert {node.label.partition("=")[0]: node.state for node in result.nodes()} == graph.expected(), graph.name
+                for n in graph.kinds:
+                    begun = len(arena.runs(graph.of(n), "begin"))
+                    assert (begun > 0) == (graph.expected()[graph.of(n)] is not NodeState.ABANDONED)
+                assert result.forget()
+            assert [one for one in arena.stats() if one.ready or one.scheduled or one.leased or one.dead] == []
+        finally:
+            arena.close()

@@ -8,7 +8,7 @@ from ...broker import Blame
 from ...envelope import CANCELLED, TRACKED
 from ...facets import Inspects, require
 from ...joins import FlowState, Joins, NodeState, pack_value
-from ...outcome import Done, Dropped, Outcome, Retry
+from ...outcome import Done, Dropped, Outcome, Released, Retry
 from .flows import CONTINUE, FAILED, KEEP, begun, chain_of, node, nodes_of, run, stand, states
 from .harness import LONG, Hand, Harness, counts, envelope, maintain_all, needs
 
@@ -75,6 +75,33 @@ class TestCancelFlow:
         joins.cancel_flow("f", terminate=True)
         assert [(c.do, c.id) for c in broker.renew("w1", LONG).commands] == [("cancel", "f.1")]
         assert all(d.envelope.flags & CANCELLED for d in broker.resume(hand.name))
+
+    @needs(Joins)
+    def test_whatever_way_what_waits_came_to_where_it_waits(self, harness: Harness) -> None:
+        broker = harness.broker()
+        ways = ["given back", "released", "released for later", "retried at once", "retried later", "promoted", "scheduled", "retired", "rescued"]
+        members = [node(n, queue=way, after={"promoted": 20, "scheduled": 60_000}.get(way, 0)) for n, way in enumerate(ways)]
+        joins = begun(broker, *members)
+        hand, lost = Hand(broker), Hand(broker, "w2.a", "w2")
+        broker.give_back(hand.name, [hand.claim_one("given back").receipt])
+        hand.settle(hand.claim_one("released"), Released(0))
+        hand.settle(hand.claim_one("released for later"), Released(60_000))
+        hand.settle(hand.claim_one("retried at once"), Retry(0))
+        hand.settle(hand.claim_one("retried later"), Retry(60_000))
+        harness.advance(21)
+        maintain_all(broker)
+        lost.claim_one("retired")
+        broker.retire(lost.name, [])
+        Hand(broker, "w2.b", "w2").claim_one("rescued")
+        harness.lapse(broker, "w2")
+        maintain_all(broker, rescue=True)
+        answer = joins.cancel_flow("f")
+        assert (answer.found, answer.running) == (True, [])
+        maintain_all(broker)
+        assert [each for each in broker.stats() if each.ready or each.scheduled or each.leased or each.dead] == []
+        assert set(states(joins).values()) == {DROPPED}
+        assert stand(joins).finished > 0
+        assert hand.claim(10, *ways) == []
 
     @needs(Joins)
     def test_it_is_no_failure(self, harness: Harness) -> None:

@@ -113,15 +113,15 @@ local function flows()
     return string.sub(m, 1, 17) .. struct.pack('>I8', enqueued) .. (expires and struct.pack('>I8', expires) or string.sub(m, 26, 33)) .. string.sub(m, 34)
   end
 
-  -- Enqueue; answers with where it stands: '' ready, else `due:number` in its queue's schedule.
-  local function put(entry, now, queue, due, after, m)
+  -- Enqueue; answers with where it stands: '' ready, else `due:number` in its queue's schedule. `once`: it stood in a queue before.
+  local function put(entry, now, queue, due, after, m, once)
     local root = entry.root
     due = math.max(due, after > 0 and now + after or 0)
-    redis.call('SADD', root .. 'queues', queue)
-    redis.call('SADD', root .. 'recorded', queue) -- a purge has to look at each
-    -- It stands there still, cancelled, and was not met since: it only has to be left alone.
-    local buried = redis.call('ZREM', root .. 'z:' .. queue, id_of(m)) == 1
-    local number = not buried and place(root, now, queue, due, m)
+    -- A purge has to look at each. Who forgets a queue takes it out of both.
+    if redis.call('SADD', root .. 'recorded', queue) == 1 then redis.call('SADD', root .. 'queues', queue) end
+    -- One that was cancelled in its list and was not met since stands there still, and only has to be left alone.
+    local there = once and redis.call('ZREM', root .. 'z:' .. queue, id_of(m)) == 1
+    local number = not there and place(root, now, queue, due, m)
     if is_tracked(m) then
       records().begin(root, now, queue, m, tonumber(redis.call('HGET', entry.key, 'l')), due, number)
       redis.call('HSET', root .. 'm:' .. id_of(m), 'i', '1')

@@ -135,7 +135,7 @@ local function members()
     end
     entry.fi, entry.td = 0, 0
     node[STATE], node[REASON] = READY, ''
-    node[WHERE] = put(entry, now, queue, 0, 0, revive(m))
+    node[WHERE] = put(entry, now, queue, 0, 0, revive(m), true)
     change(entry, number)
     speak(entry, number, node)
     return letter, #m
