@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from .canvas import Canvas, checked_part
 from .errors import ConfigError
-from .graph import Entry, Exit, Graph
+from .graph import Entry, Exit, Graph, numbers_of
 from .signature import Part, Signature, checked_policy
 
 
@@ -77,6 +77,7 @@ class flow(Canvas):
             first = graph.next
             exits[step.name] = step.part.lay(graph, self._entry(graph, step, exits, entry))
             graph.policy = before
+            graph.kept.update(numbers_of(exits[step.name].value))
             if isinstance(step.part, Signature):
                 graph.vertices[first].label = f"{step.name}={step.part.task}" if step.name != step.part.task else step.name
         followed = {parent for step in self.steps.values() for parent in step.parents}

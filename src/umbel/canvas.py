@@ -5,7 +5,7 @@ Nothing is stored before one of them is sent; what is sent is a flow (``flowsend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from .flowresult import FlowResult
 from .flowsender import FlowPlan, FlowSender, Stream
 from .graph import BLOCK, Entry, Exit, Graph, numbers_of
 from .message import check_name, new_id
-from .signature import Part, Signature, checked_policy, fill
+from .signature import Part, Signature, app_of_nothing, checked_policy, fill
 
 C = TypeVar("C", bound="Canvas")
 
@@ -87,10 +87,7 @@ class Canvas(Part):
         graph.policy = self.on_error or before
         exit = self.laid(graph, entry)
         graph.policy = before
-        if "link_error" in self.options:
-            graph.errbacks.append(self.options["link_error"])
-        for callback in _several(self.options.get("link")):
-            callback.lay(graph, Entry(exit.ends, (exit.value,)))
+        _wishes(self, graph, exit)
         return exit
 
     def laid(self, graph: Graph, entry: Entry) -> Exit:
@@ -177,7 +174,8 @@ class group(Canvas):
     def given(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> group:
         if self.stream is not None:
             copy = group(self.stream)
-            copy._given = (args, kwargs)
+            before = self._given or ((), {})
+            copy._given = ((*args, *before[0]), {**(before[1] or {}), **(kwargs or {})})
             return _copied(self, copy)
         return _copied(self, group([part.given(args, kwargs) for part in self.parts]))
 
@@ -250,19 +248,15 @@ def send(part: Part, args: Sequence[Any], kwargs: Mapping[str, Any] | None, opti
     """Make a flow of a part and store it."""
     if args or kwargs:
         part = part.given(tuple(args), kwargs)
-    wishes = {**(part.options if isinstance(part, Canvas) else {}), **options}
-    if options and isinstance(part, Canvas):
-        _check(part, options)
+    if options:
+        part = _with(part, options)
+    wishes = part.options if isinstance(part, Canvas) else {}
     graph = Graph()
     graph.options = {name: value for name, value in wishes.items() if name in CALL_OPTIONS and name not in (*_BEGINNING, "task_id")}
     graph.beginning = {name: wishes[name] for name in _BEGINNING if name in wishes}
     stream, exit, held, app = _laid(part, graph)
-    for callback in _several(options.get("link")):
-        callback.lay(graph, Entry(exit.ends, (exit.value,)))
-    if "link_error" in options:
-        graph.errbacks.append(options["link_error"])
     if app is None:
-        app = _Nobody.app()
+        app = app_of_nothing()
     id = wishes["task_id"] if wishes.get("task_id") is not None else new_id(app.producer.clock.now())
     plan = FlowPlan(
         id=check_name("task_id's", id),
@@ -301,20 +295,34 @@ def _laid(part: Part, graph: Graph) -> tuple[Stream | None, Exit, tuple[int, ...
         if not isinstance(rest[0], Signature):
             entry = Entry((graph.add(None, entry),), entry.values)
         exit, held = chain(*rest).lay(graph, entry), (number,)
+    _wishes(part, graph, exit)
     app = (first.app if isinstance(first, Part) else None) or next((each.app for each in rest if each.app is not None), None)
     return stream, exit, held, app
 
 
-def _streamed(part: Part) -> tuple[group | None, list[Part]]:
-    """The group at the beginning whose members are still to be read, and what follows it."""
+def _wishes(part: Part, graph: Graph, exit: Exit) -> None:
+    """What is to be called at the end of a part."""
+    if isinstance(part, Canvas):
+        if "link_error" in part.options:
+            graph.errbacks.append(part.options["link_error"])
+        for callback in _several(part.options.get("link")):
+            callback.lay(graph, Entry(exit.ends, (exit.value,)))
+
+
+def _streamed(part: Part, top: bool = True) -> tuple[group | None, list[Part]]:
+    """The group at the beginning whose members are still to be read, and what follows it. What has wishes of its own inside of another
+    is not taken apart: it is read when it is laid."""
+    if not isinstance(part, Canvas) or (not top and (part.options or part.on_error)):
+        return None, []
+    found: tuple[group | None, list[Part]] = (None, [])
     if isinstance(part, group):
-        return (part, []) if part.stream is not None and "link" not in part.options else (None, [])
-    if isinstance(part, chord):
-        return (part.header, [part._body()]) if part.header.stream is not None and not part.header.options else (None, [])
-    if isinstance(part, chain) and part.parts and "link" not in part.options:
-        found, rest = _streamed(part.parts[0])
-        return found, [*rest, *part.parts[1:]]
-    return None, []
+        found = (part if part.stream is not None else None, [])
+    elif isinstance(part, chord):
+        found = (_streamed(part.header, False)[0], [part._body()])
+    elif isinstance(part, chain) and part.parts:
+        streamed, rest = _streamed(part.parts[0], False)
+        found = (streamed, [*rest, *part.parts[1:]])
+    return (None, []) if not found[1] and "link" in part.options else found
 
 
 def _after(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
@@ -334,21 +342,13 @@ def _handler(graph: Graph) -> Any:
     return found[0].bound_to({}, {})
 
 
-def _check(part: Canvas, options: Mapping[str, Any]) -> None:
-    unknown = {name: value for name, value in options.items() if name not in CALL_OPTIONS and name not in _OF_THE_WHOLE}
-    if unknown:
-        refuse_options(part.label, unknown)
-
-
-class _Nobody:
-    """Where to find the app of a flow without calls; filled by ``registry``, which stands above."""
-
-    app: Callable[[], Any]
-
-
-def fill_app(app: Callable[[], Any]) -> None:
-    """Say which app sends a flow in which no call says it: the current one."""
-    _Nobody.app = staticmethod(app)
+def _with(part: Part, options: Mapping[str, Any]) -> Part:
+    """A copy with more options."""
+    copy = part.given((), None)
+    if isinstance(copy, Canvas):
+        links = [*_several(copy.options.get("link")), *_several(options.get("link"))]
+        return copy.set(**{**options, "link": links} if links else options)
+    return copy
 
 
 def _shown(part: Part) -> str:

@@ -67,7 +67,7 @@ class FlowSender:
         """``wanted``: the nodes whose values make the flow's result."""
         self._producer = producer
         self._plan = plan
-        self._keep = self._all_keep = plan.graph.taken.union(wanted)
+        self._keep = self._all_keep = plan.graph.taken.union(wanted, plan.graph.kept)
         self._taken = plan.graph.taken
 
     def send(self) -> None:

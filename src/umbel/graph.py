@@ -112,6 +112,8 @@ class Graph:
     def __init__(self, first: int = 1) -> None:
         self.vertices: dict[int, Vertex] = {}
         self.taken: set[int] = set()
+        self.kept: set[int] = set()
+        """Nodes whose values somebody may ask for though nobody takes them."""
         self.next = first
         self.options: dict[str, Any] = {}
         """Of all calls that say nothing themselves."""

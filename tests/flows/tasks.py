@@ -7,7 +7,7 @@ from typing import Any
 
 from umbel import Discard, FlowFailure, MemberFailed, Umbel, chain, chord, group
 
-app = Umbel("flows", broker="memory://")
+app = Umbel("flows", broker="memory://", enqueue_retry=0)
 failing: set[str] = set()
 handled: list[FlowFailure] = []
 seen: list[Any] = []

@@ -91,6 +91,7 @@ def test_arguments_of_the_whole_go_to_what_begins_it(go: Go) -> None:
     assert go(group(add.s(1), add.s(2)), 5).get() == [6, 7]
     assert go(chord([add.s(1), add.s(2)], total.s()), 5).get() == 13
     assert go(group(add.s(i) for i in range(2)) | total.s(), 5).get() == 11
+    assert go(group(add.s(i) for i in range(2)), 5, queue="own").get() == [5, 6]
     assert chord([add.s(1, 1)])(total.s()).get is not None
     assert go.on() == ["add", "total"]
 
@@ -127,6 +128,13 @@ def test_each_message_of_a_long_chain_is_small(go: Go, box: Sandbox) -> None:
     sizes = [len(pack(envelope)) for envelope in box._made]
     assert len(sizes) == 3_001
     assert max(sizes) < 300
+
+
+def test_groups_after_groups_have_a_gate_between(go: Go) -> None:
+    result = go(chain(group([add.s(1, 1)] * 30), group([show.s()] * 30)))
+    edges = sum(last - first + 1 for node in result.nodes() for first, last in node.followers)
+    assert edges == 60
+    assert result.get() == [[[[2] * 30], {}]] * 30
 
 
 def test_a_flow_that_fails(go: Go) -> None:
@@ -196,6 +204,19 @@ def test_links(go: Go) -> None:
     assert tasks.seen[-1] == 3
     go(group(add.s(1, 1)), link=note.s())
     assert tasks.seen[-1] == [2]
+
+
+def test_links_of_what_is_read_while_it_is_sent(go: Go) -> None:
+    go(chord((add.s(n, n) for n in range(3)), total.s()).link(note.s()).link_error(handle.s()))
+    assert tasks.seen == [6]
+    go(chord((add.s(n, n) for n in range(3)), fails.s()).link_error(handle.s()))
+    assert len(tasks.handled) == 1
+    go(group(add.s(n, n) for n in range(3)).link(note.s()))
+    assert tasks.seen[-1] == [0, 2, 4]
+    go(chain(chord((fails.s() for _ in range(2)), sound.s()).set(on_error="continue"), note.s()))
+    assert tasks.seen[-1] == []
+    go(chain(group(fails.s() for _ in range(2)), sound.s(), note.s()), on_error="continue")
+    assert tasks.seen[-1] == []
 
 
 def test_link_error_of_a_single_call(go: Go) -> None:

@@ -1,0 +1,3 @@
+from umbel import Umbel
+
+app = Umbel("etl", include=["etl.tasks"])
