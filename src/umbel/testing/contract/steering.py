@@ -79,7 +79,17 @@ class TestCancelFlow:
     @needs(Joins)
     def test_whatever_way_what_waits_came_to_where_it_waits(self, harness: Harness) -> None:
         broker = harness.broker()
-        ways = ["given back", "released", "released for later", "retried at once", "retried later", "promoted", "scheduled", "retired", "rescued"]
+        ways = [
+            "given back",
+            "released",
+            "released for later",
+            "retried at once",
+            "retried later",
+            "promoted",
+            "scheduled",
+            "retired",
+            "rescued",
+        ]
         members = [node(n, queue=way, after={"promoted": 20, "scheduled": 60_000}.get(way, 0)) for n, way in enumerate(ways)]
         joins = begun(broker, *members)
         hand, lost = Hand(broker), Hand(broker, "w2.a", "w2")
