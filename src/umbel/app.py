@@ -15,7 +15,6 @@ from .connections import Connections
 from .discovery import Packages, import_related
 from .errors import ConfigError
 from .events import Emitter
-from .flowresult import FlowResult
 from .middleware import Middleware
 from .options import CELERY_RETRY, TaskKeywords, TaskOptions, task_options
 from .producer import Producer
@@ -27,6 +26,7 @@ from .task import EACH, Task, class_options
 if TYPE_CHECKING:
     from .control import Control
     from .embedding import StartedWorker
+    from .flowresult import FlowResult
     from .schedule import When
     from .schedules import AnyCall, Schedules
 
@@ -227,6 +227,8 @@ class Umbel:
 
     def FlowResult(self, id: str) -> FlowResult[Any]:
         """The handle of an earlier flow."""
+        from .flowresult import FlowResult
+
         return FlowResult(id, self.producer)
 
     # -- the broker

@@ -5,7 +5,7 @@ Nothing is stored before one of them is sent; what is sent is a flow (``flowsend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from .flowresult import FlowResult
 from .flowsender import FlowPlan, FlowSender, Stream
 from .graph import BLOCK, Entry, Exit, Graph, numbers_of
 from .message import check_name, new_id
-from .signature import Part, Signature, checked_policy, fill
+from .signature import Part, Signature, app_of_nothing, checked_policy, fill
 
 C = TypeVar("C", bound="Canvas")
 
@@ -256,7 +256,7 @@ def send(part: Part, args: Sequence[Any], kwargs: Mapping[str, Any] | None, opti
     graph.beginning = {name: wishes[name] for name in _BEGINNING if name in wishes}
     stream, exit, held, app = _laid(part, graph)
     if app is None:
-        app = _Nobody.app()
+        app = app_of_nothing()
     id = wishes["task_id"] if wishes.get("task_id") is not None else new_id(app.producer.clock.now())
     plan = FlowPlan(
         id=check_name("task_id's", id),
@@ -349,17 +349,6 @@ def _with(part: Part, options: Mapping[str, Any]) -> Part:
         links = [*_several(copy.options.get("link")), *_several(options.get("link"))]
         return copy.set(**{**options, "link": links} if links else options)
     return copy
-
-
-class _Nobody:
-    """Where to find the app of a flow without calls; filled by ``registry``, which stands above."""
-
-    app: Callable[[], Any]
-
-
-def fill_app(app: Callable[[], Any]) -> None:
-    """Say which app sends a flow in which no call says it: the current one."""
-    _Nobody.app = staticmethod(app)
 
 
 def _shown(part: Part) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .canvas import fill_app
 from .errors import ConfigError
 from .message import check_name
+from .signature import fill_app
 from .task import Task
 
 AnyTask = Task[..., Any]

@@ -148,6 +148,9 @@ class Request:
     @property
     def flow_id(self) -> str | None:
         """The flow that it belongs to."""
+        if not self.envelope.extras:
+            return None
+
         place = place_of(self.envelope.extras)
         return place[0] if place is not None else None
 

@@ -80,11 +80,22 @@ class _Shapes:
 
     chain: Callable[..., Any]
     linked: Callable[..., Any]
+    app: Callable[[], Any]
 
 
 def fill(chain: Callable[..., Any], linked: Callable[..., Any]) -> None:
     """What ``|`` makes, and what sends a call with links."""
     _Shapes.chain, _Shapes.linked = staticmethod(chain), staticmethod(linked)
+
+
+def fill_app(app: Callable[[], Any]) -> None:
+    """Say which app sends a flow in which no call says it: the current one. ``registry`` knows it, and stands above."""
+    _Shapes.app = staticmethod(app)
+
+
+def app_of_nothing() -> Any:
+    """The app for what has no call in it."""
+    return _Shapes.app()
 
 
 class Signature(Part, Generic[R_co]):

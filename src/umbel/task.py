@@ -5,19 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack, overload
 
 import msgspec
 
 from .bulk import send_all
 from .call import CALL_OPTIONS, PLAIN, BulkKeywords, Call, CallKeywords, Membership, Plan, call_of, plan_of, refuse_options
-from .canvas import chunked, group
 from .clock import seconds
 from .codec import CallSignature, proper
 from .envelope import TRACKED, Envelope
 from .errors import ConfigError, MaxRetriesExceeded, Replacement, RetryLater
-from .flowsender import replacement
-from .joins import place_of
 from .message import check_name, new_id
 from .options import KNOWN, LATER, TaskOptions
 from .producer import Producer
@@ -27,6 +24,9 @@ from .settings import Settings
 from .shape import is_coroutine, never_runs
 from .signature import Part, Signature
 from .traffic import TRAFFIC_OPTIONS
+
+if TYPE_CHECKING:
+    from .canvas import group
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -209,10 +209,12 @@ class Task(Generic[P, R_co]):
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R_co]:
         """A call that is not made yet, and takes further arguments."""
+        _arranging()
         return Signature(self, args, kwargs)
 
     def si(self, *args: Any, **kwargs: Any) -> Signature[R_co]:
         """A call that is not made yet, and takes no further arguments."""
+        _arranging()
         return Signature(self, args, kwargs, immutable=True)
 
     def member(self, args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any], member: Membership) -> tuple[Envelope, int]:
@@ -234,9 +236,12 @@ class Task(Generic[P, R_co]):
     def chunks(self, items: Iterable[Sequence[Any]], n: int) -> group:
         """A group of messages of ``n`` calls each (:meth:`starmap`), for work that is smaller than a message; its value is a list of
         lists. ``items`` are read while it is sent."""
+        from .canvas import chunked
+
         return chunked(lambda chunk: self.starmap(chunk), items, n)
 
     def _each(self, items: list[list[Any]]) -> Signature[Any]:
+        _arranging()
         caller: Task[..., Any] = Task()
         caller.declare(_elsewhere, EACH, msgspec.structs.replace(self.options, bind=False), self._owner)
         encoded = [msgspec.json.decode(self.signature.check_and_encode(tuple(item), {})[0] or b"[]") for item in items]
@@ -300,6 +305,9 @@ class Task(Generic[P, R_co]):
 
         ``ConfigError`` outside of a flow: ``chain(task.s(…)).delay()`` makes one of a single call.
         """
+        from .flowsender import replacement
+        from .joins import place_of
+
         place = place_of(self.request.envelope.extras)
         if place is None:
             raise ConfigError(
@@ -349,6 +357,11 @@ class Task(Generic[P, R_co]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
+
+
+def _arranging() -> None:
+    """Calls that are not made yet may be arranged: ``|`` and links come with the canvas, which those who only send do not pay for."""
+    from . import canvas as canvas
 
 
 def class_options(kind: type[Task[..., Any]]) -> dict[str, Any]:

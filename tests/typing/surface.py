@@ -14,6 +14,8 @@ from typing import Any, assert_type
 from umbel import (
     AsyncResult,
     Concurrency,
+    FlowResult,
+    FlowState,
     Progress,
     Rate,
     Request,
@@ -24,11 +26,15 @@ from umbel import (
     Task,
     Umbel,
     When,
+    chain,
+    chord,
     cron,
     crontab,
     current_app,
     current_task,
     every,
+    flow,
+    group,
     shared_task,
 )
 
@@ -204,3 +210,14 @@ assert_type(current_app, Umbel)
 assert_type(current_task.request, Request)
 assert_type(shared_bound.name, str)
 decorate: Callable[[Callable[[int], str]], Task[[int], str]] = app.task(queue="q")
+
+# Flows.
+assert_type(chain(plain.s(7), plain.si(7)).set(queue="q").delay(), FlowResult[Any])
+assert_type(chord([plain.s(7)], plain.s()).apply_async(countdown=1).state, FlowState)
+assert_type(group(plain.s(n) for n in range(3)).delay().get(timeout=1), Any)
+assert_type(plain.chunks([(1,)], 2), group)
+assert_type(plain.s(7).set(on_error="continue").link(plain.s()), Signature[str])
+built = flow("nightly")
+built.add(plain.s(), after=built.add(plain.s(7), name="first"), on_error="continue")
+assert_type(built.delay().retry(), int)
+assert_type(app.FlowResult("x").revoke().running, list[str])

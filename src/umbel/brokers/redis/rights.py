@@ -6,10 +6,10 @@ COMMANDS = (
     # sent by this broker
     *("evalsha", "eval", "script|load", "info", "time", "select", "client|setname", "blpop", "hgetall", "ping", "xread"),
     # called by its scripts
-    *("del", "unlink", "exists", "pexpire", "pttl", "get", "incr", "incrby", "decrby"),
-    *("hdel", "hexists", "hget", "hincrby", "hlen", "hmget", "hset"),
+    *("del", "unlink", "exists", "persist", "pexpire", "pttl", "get", "incr", "incrby", "decrby"),
+    *("hdel", "hexists", "hget", "hincrby", "hlen", "hmget", "hscan", "hset"),
     *("lindex", "llen", "lpop", "lpush", "lrange", "rpush"),
-    *("sadd", "scard", "sismember", "smembers", "srem"),
+    *("sadd", "scard", "sismember", "smembers", "srandmember", "srem"),
     *("zadd", "zcard", "zcount", "zrange", "zrangebyscore", "zrem", "zremrangebyrank", "zremrangebyscore", "zrevrange", "zrevrank"),
     *("zscore", "xadd"),
 )

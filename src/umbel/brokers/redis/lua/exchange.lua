@@ -207,8 +207,8 @@ local function settle_others()
       local nodes = 0
       if kind == 'N' then
         nodes = 1 + tonumber(ARGV[at + 5])
-        if is_tracked(m) then records().finish(root, now, m, 'D', '', '') end
-        members().replaced(root, now, m, tonumber(a), b, ARGV, at + 6, at + 4 + nodes)
+        if is_tracked(m) and readable(m) then records().finish(root, now, m, 'D', '', '') end
+        if has_extras(m) and readable(m) then members().replaced(root, now, m, tonumber(a), b, ARGV, at + 6, at + 4 + nodes) end
       else
         local reason = apply_outcome(root, now, queue, m, kind, a, b)
         if reason then note(dropped, queue, m, reason) end

@@ -13,11 +13,11 @@ end
 -- It stands ready.
 local function ready_again(root, m)
   if is_tracked(m) then records().pending(root, m) end
-  if has_extras(m) then members().moved(root, m, '') end
+  if has_extras(m) and readable(m) then members().moved(root, m, '') end
 end
 
 -- It waits till `due`, under `number` in its queue's schedule (nil: not there, it is ready). `error` nil: it was no attempt.
 local function put_off(root, m, due, number, error)
   if is_tracked(m) then records().waits(root, m, due, number, error) end
-  if has_extras(m) then members().moved(root, m, number and string.format('%.0f:%.0f', due, number) or '') end
+  if has_extras(m) and readable(m) then members().moved(root, m, number and string.format('%.0f:%.0f', due, number) or '') end
 end

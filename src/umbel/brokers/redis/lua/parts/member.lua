@@ -8,12 +8,21 @@ local function members()
   local load, save, node_of, change, keep, whole = core.load, core.save, core.node_of, core.change, core.keep, core.whole
   local put, speak, look, go_on, leaves, fail = core.put, core.speak, core.look, core.go_on, core.leaves, core.fail
 
-  -- Where a message says that it belongs: flow, number. Nil for one that is no member.
+  -- Where a message says that it belongs: flow, number, and its id as stored. Nil for one that is no member. `m` is readable and has extras.
   local function place_of(m)
-    local flow = extra_of(m, FLOW)
-    local node = flow and extra_of(m, NODE)
-    if not node or #node < 9 then return nil end
-    return flow, whole(struct.unpack('>I8', node))
+    local flags, head = struct.unpack('>H', m, 3), string.byte(m, 2)
+    local size = string.byte(m, head + 1)
+    local at, flow, number = head + 2 + size, nil, nil
+    local stop = at + 2 + struct.unpack('>H', m, at)
+    at = at + 2
+    while at < stop do
+      local tag, length = struct.unpack('>BH', m, at)
+      if tag == FLOW then flow = string.sub(m, at + 3, at + 2 + length) end
+      if tag == NODE and length >= 9 then number = whole(struct.unpack('>I8', m, at + 3)) end
+      at = at + 3 + length
+    end
+    if not flow or not number then return nil end
+    return flow, number, (flags % 0x8000 >= RAW_ID and 'r' or 't') .. string.sub(m, head + 2, head + 1 + size)
   end
 
   -- Building -----------------------------------------------------------------------------------------------------------
@@ -90,10 +99,10 @@ local function members()
 
   -- The flow, the number and the node of a message, if it is a member of one that is there.
   local function member(root, m)
-    local id, number = place_of(m)
+    local id, number, name = place_of(m)
     local entry = id and load(root, id)
     local node = entry and node_of(entry, number)
-    if not node or node[ID] ~= id_of(m) then return nil end
+    if not node or node[ID] ~= name then return nil end
     return entry, number, node
   end
 
@@ -151,12 +160,12 @@ local function members()
 
   -- A member's message has moved: '' it is ready, `due:number` scheduled, `@field holder` in somebody's hands.
   function made.moved(root, m, where)
-    local id, number = place_of(m)
+    local id, number, name = place_of(m)
     local key = id and root .. 'fn:' .. id
     local packed = id and redis.call('HGET', key, number)
     if not packed then return false end
     local node = cmsgpack.unpack(packed)
-    if node[ID] ~= id_of(m) or node[STATE] ~= READY then return true end
+    if node[ID] ~= name or node[STATE] ~= READY then return true end
     node[WHERE] = where
     redis.call('HSET', key, number, cmsgpack.pack(node))
     return true
