@@ -18,7 +18,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[WorkerOptions]:
     seen: list[WorkerOptions] = []
 
     class Recorder:
-        def __init__(self, options: WorkerOptions) -> None:
+        def __init__(self, options: WorkerOptions, twin: object = None) -> None:
             seen.append(options)
 
         def run(self) -> int:
