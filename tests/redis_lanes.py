@@ -17,7 +17,7 @@ def unsound(line: Line, keys: Keys) -> list[str]:
 
 def _id(message: bytes) -> bytes:
     """As the scripts know it; of bytes that are no message, anything."""
-    if len(message) < 43:
+    if len(message) < 43 or message[0] != 1 or message[1] >= len(message):
         return b""
     size = message[message[1]]
     return (b"r" if message[2] & 0x40 else b"t") + message[message[1] + 1 : message[1] + 1 + size]
