@@ -438,6 +438,15 @@ class TestHealing:
         assert store.unsound() == []
 
 
+def test_no_more_than_asked_for_where_a_list_ends_with_the_last(store: Store) -> None:
+    hand = store.admit("h")
+    store.broker.enqueue(
+        [Envelope("first", "q", b"", priority=9), Envelope("plain", "q", b""), Envelope("lane", "q", b"", extras={1: LOCK_A})]
+    )
+    assert [d.envelope.id for d in store.claim(hand, 1)] == ["first"]
+    assert len(store.claim(hand, 9)) == 2
+
+
 def test_a_holder_without_limited_deliveries_is_plain_again(store: Store) -> None:
     """Else a child that once ran a limited task would pay for it all its life."""
     hand = store.admit("h")

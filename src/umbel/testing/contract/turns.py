@@ -52,6 +52,15 @@ class TestTurns:
         assert sum(d.envelope.extras is not None for d in got) == lanes
 
     @needs(Limits)
+    def test_no_more_than_asked_for(self, harness: Harness) -> None:
+        """Where a list of a higher priority ends with the last one that may be given."""
+        broker = harness.broker()
+        broker.enqueue([envelope("first", priority=9), envelope("plain"), limited("lane")])
+        hand = Hand(broker)
+        assert hand.ids(1) == ["first"]
+        assert sorted(hand.ids(9)) == ["lane", "plain"]
+
+    @needs(Limits)
     def test_of_one_at_a_time_every_other(self, harness: Harness) -> None:
         broker = harness.broker()
         for _ in range(4):

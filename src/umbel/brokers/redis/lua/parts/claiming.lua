@@ -118,6 +118,7 @@ end
 -- Lanes and the list of one priority take turns: each has half of what may still be given, and what the other cannot give. One that is
 -- to be handed out alone goes before all.
 local function claim_both(key, queue, priority, prefix)
+  if #values >= limit then return true end -- a list of a higher priority ended with the last that could be given
   local head, waits = redis.call('LINDEX', key, 0), lanes(root).peek(queue, priority)
   if not (head and waits) then
     return head and claim_list(key, head, queue, prefix, limit) or waits and claim_lanes(queue, priority, prefix, limit)
