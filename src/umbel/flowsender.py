@@ -22,7 +22,7 @@ from .joins import MAX_NODES, OTHERS, Flow, Joins, NodeFlag, pack_place
 from .outcome import Node, Replaced
 from .producer import Producer
 
-_REFUSED = {Extra.UNIQUE: "unique", Extra.UNIQUE_UNTIL: "unique", Extra.DEBOUNCE: "debounce"}
+_REFUSED = {Extra.UNIQUE: "unique", Extra.UNIQUE_UNTIL: "unique", Extra.DEBOUNCE: "debounce", Extra.THROTTLE: "throttle"}
 
 
 class Calls(Protocol):

@@ -14,6 +14,8 @@ import msgspec
 from .errors import ArgumentError, ConfigError
 from .shape import Shape
 
+LATER = object()
+"""Stands for an argument that is not known yet: a step before this one, in a flow, will give it."""
 KEY_MAX = 200
 """Bytes of a key as it is; of a longer one a beginning and a digest stand for it, so that any text may be one."""
 _HEAD = 100
@@ -49,7 +51,11 @@ class Key:
     def of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
         """The key of a call that the function takes; None where a callable answered with None. ``ArgumentError`` where there is none."""
         try:
-            made = self._source(*args, **kwargs) if callable(self._source) else self._formatted(args, kwargs)
+            if callable(self._source):
+                self._refuse_later("an argument", [*args, *kwargs.values()])
+                made = self._source(*args, **kwargs)
+            else:
+                made = self._formatted(args, kwargs)
             if made is None:
                 return None
             if isinstance(made, bool) or not isinstance(made, str | int):
@@ -103,9 +109,17 @@ class Key:
 
     def _written(self, field: _Field, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         value = self._argument(field.argument, args, kwargs)
+        self._refuse_later(repr(field.argument), [value])
         for step in field.path:
             value = _item(value, step[1:-1]) if step.startswith("[") else getattr(value, step)
         return format(value, field.spec)
+
+    def _refuse_later(self, what: str, values: Sequence[Any]) -> None:
+        if any(value is LATER for value in values):
+            raise ArgumentError(
+                f"{self._where}: in this flow {what} comes from the step before, and is not known when the flow is sent; "
+                "give what the key is made of in the call itself"
+            )
 
     def _argument(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if name in kwargs:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .envelope import SKIPS, Extra
-from .key import Key
+from .key import LATER, Key
 from .lane import JOIN, LOCK, Debounce, Mark, Rule, Throttle
 from .shape import Shape
 from .traffic import KeySource, Traffic, debounce_spans
@@ -64,6 +64,13 @@ class Marking:
             extras[int(Extra.LANE)] = self._own_packed
         self._add_key(extras, args, kwargs)
         return extras or None, flags
+
+    def of_member(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], before: int, named: Sequence[str]
+    ) -> tuple[dict[int, bytes] | None, int]:
+        """The same of a member of a flow, to which others will give ``before`` arguments in front and those ``named``: no key can be
+        made of them."""
+        return self.of((LATER,) * before + args, {**kwargs, **dict.fromkeys(named, LATER)})
 
     def _finest(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Mark | None, int]:
         if self._lock is not None and (key := self._lock.of(args, kwargs)) is not None:

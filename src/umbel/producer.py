@@ -253,7 +253,10 @@ class Producer:
         )
         if len(body) >= plan.light:
             plan.weigh(args, kwargs, len(body))
-        extras, flags = (None, 0) if plan.marking is None else plan.marking.of(args, kwargs)
+        extras, flags = None, 0
+        if plan.marking is not None:
+            others = (member.before, member.named) if member is not None else (0, ())
+            extras, flags = plan.marking.of_member(args, kwargs, *others) if any(others) else plan.marking.of(args, kwargs)
         return Envelope(
             id,
             self.queue_of(plan, call),

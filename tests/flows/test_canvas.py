@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from umbel import ArgumentError, ConfigError, FlowFailed, FlowState, TaskRevoked, chain, chord, group
-from umbel.envelope import Extra, pack
+from umbel import ArgumentError, ConfigError, FlowFailed, FlowState, TaskRevoked, Umbel, chain, chord, group
+from umbel.envelope import pack
 from umbel.errors import EnqueueRefused, ResultNotKept, ResultUnreadable
 from umbel.joins import NodeState
 from umbel.testing import Sandbox
@@ -279,14 +279,28 @@ def test_not_inside_of_a_collector(box: Sandbox) -> None:
         chain(add.s(1, 1)).delay()
 
 
-def test_members_may_not_be_unique(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    import msgspec
+@pytest.mark.parametrize("option", [{"unique": "{x}"}, {"debounce": 1, "debounce_key": "{x}"}, {"throttle": 1}])
+def test_members_may_stand_for_no_other_call(option: dict[str, Any]) -> None:
+    app = Umbel("flows", broker="memory://", set_as_current=False)
 
-    plan = msgspec.structs.replace(add.plan(tasks.app.producer), extras={int(Extra.UNIQUE): b"key"})
-    monkeypatch.setattr(add, "_plan", plan)
-    monkeypatch.setattr(type(add), "plan", lambda self, producer: plan)
-    with pytest.raises(ConfigError, match="unique"):
-        chain(add.s(1, 1)).delay()
+    @app.task(name="alone", **option)
+    def alone(x: int) -> int:
+        return x
+
+    with pytest.raises(ConfigError, match=next(iter(option))):
+        chain(alone.s(1)).delay()
+
+
+@pytest.mark.parametrize("lock", ["sync:{x}", lambda x, y: f"sync:{x}"])
+def test_a_lock_is_made_of_what_the_call_itself_says(go: Go, lock: Any) -> None:
+    @tasks.app.task(name=f"locked {lock!r}", lock=lock)
+    def locked(x: int, y: int) -> int:
+        return x + y
+
+    assert go(chain(locked.s(1, 2), show.s())).get() == [[3], {}]
+    with pytest.raises(ArgumentError, match=r"lock.*comes from the step before"):
+        chain(add.s(1, 1), locked.s(7)).delay()
+    assert go(chain(add.s(1, 1), locked.si(7, 1))).get() == 8
 
 
 def test_a_value_that_others_need_and_nobody_can_keep(go: Go) -> None:
