@@ -173,19 +173,23 @@ class Proxy:
         self._accepting.result().close()
         for _ in range(5):
             await asyncio.sleep(0)  # what is just being accepted becomes somebody's, who closes it
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for link in list(self._links):  # whose task was cancelled before its first step
+            link.reset()
+        for _ in range(3):
+            await asyncio.sleep(0)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(self, reader, writer)
         self._links.add(link)
+        link.task = self._loop.create_task(self._serve(link))
+
+    async def _serve(self, link: _Link) -> None:
         try:
             await link.serve(self._target)
-        except asyncio.CancelledError:
-            pass  # the proxy is being closed, and the server that started this task would tell of it
         finally:
             self._links.discard(link)
             link.reset()
@@ -211,6 +215,8 @@ class _Link:
         self._server: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._asked: deque[Words] = deque()
         self.silent = False
+        self.task: asyncio.Task[None] | None = None
+        """Kept, since the loop itself does not hold it."""
 
     async def serve(self, target: int) -> None:
         await self._proxy._open.wait()
