@@ -22,7 +22,7 @@ QUEUE_MAX = 255
 PRIORITY_MAX = 9
 NUMBER_END = 2**53
 """Of nodes: what Lua and JSON count exactly."""
-_NO_MEMBER = (Extra.UNIQUE, Extra.UNIQUE_UNTIL, Extra.DEBOUNCE)
+_NO_MEMBER = (Extra.UNIQUE, Extra.UNIQUE_UNTIL, Extra.DEBOUNCE, Extra.THROTTLE)
 
 _FACET_OF_EXTRA = {
     Extra.LANE: Facet.LIMITS,
@@ -110,7 +110,7 @@ def _check_node(node: Node) -> None:
     if place is None or place[1] != node.number:
         raise ValueError(f"node {node.number}: its message {envelope.id!r} says it is at {place[1] if place else 'no place'}")
     if any(tag in (envelope.extras or ()) for tag in _NO_MEMBER) or envelope.explicit:
-        raise ValueError(f"message {envelope.id!r}: a member of a flow may be neither unique nor debounced, nor have an explicit id")
+        raise ValueError(f"message {envelope.id!r}: a member of a flow is not unique, debounced or throttled, and has no explicit id")
 
 
 @lru_cache(maxsize=1000)  # an app sends to a few queues, all day long

@@ -27,6 +27,7 @@ from .debounce import TestDebounce, TestThrottle
 from .declaring import TestDeclaring
 from .enqueue import TestEnqueue, TestExplicitIds, TestHostile, TestOpen, TestUnfit, TestWhatTheBrokerLacks
 from .exchange import TestAdmit, TestFence, TestOutcomes, TestSequence, TestVerdicts
+from .flows_in_lanes import TestFlowsInLanes
 from .graphs import TestFlowMachine
 from .harness import Harness
 from .inspects import TestBrowse, TestCancel, TestDeadLetters, TestFind, TestPause, TestWorkers
@@ -73,6 +74,7 @@ __all__ = [
     "TestFlowBuilding",
     "TestFlowMachine",
     "TestFlowValues",
+    "TestFlowsInLanes",
     "TestForgetFlow",
     "TestFiring",
     "TestForgottenQueues",
