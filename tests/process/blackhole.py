@@ -68,8 +68,8 @@ def ports_of(pid: int) -> set[int]:
     """Local ports of a process's TCP connections."""
     inodes = set()
     try:
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            link = os.readlink(entry.path)
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            link = os.readlink(f"/proc/{pid}/fd/{fd}")
             if link.startswith("socket:["):
                 inodes.add(link[8:-1])
     except FileNotFoundError:
