@@ -172,7 +172,7 @@ class PooledChild:
             self.teller.began(run.name, run.prepared.delivery)
 
     def ended(self, run: Run, outcome: Outcome) -> None:
-        if run.struck is not None and not issubclass(run.struck, TaskInterrupted):
+        if run.was_told():
             self.teller.timed_out(run.name, run.prepared.delivery)
         if self.teller.heard:
             self.teller.ended(run.name, run.prepared.delivery, outcome, self.clock.monotonic() - run.began)

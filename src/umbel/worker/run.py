@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
-from ..errors import SoftTimeLimitExceeded
+from ..errors import SoftTimeLimitExceeded, TaskInterrupted
 from ..outcome import Outcome
 from .executor import Executor, Guard, Prepared
 
@@ -20,7 +21,7 @@ class Strike(Protocol):
 class Run:
     """From the moment its permit was taken until its outcome is handed over."""
 
-    __slots__ = ("aim", "began", "hard", "key", "name", "prepared", "row", "soft", "struck")
+    __slots__ = ("_striking", "aim", "began", "hard", "key", "name", "prepared", "row", "soft", "struck")
 
     def __init__(self, prepared: Prepared, key: int, row: int, began: float, soft: float, hard: float) -> None:
         """``soft`` and ``hard``: when these limits are over (monotonic), 0 for never."""
@@ -34,15 +35,22 @@ class Run:
         self.aim: Strike | None = None
         """Set by the pool once there is something to interrupt."""
         self.struck: type[SoftTimeLimitExceeded] | None = None
+        self._striking = threading.Lock()
 
     def strike(self, kind: type[SoftTimeLimitExceeded]) -> bool:
         """Interrupt it, if it was not interrupted before. False if that is to be tried again."""
-        if self.struck is not None:
+        with self._striking:
+            if self.struck is not None:
+                return True
+            if self.aim is None or not self.aim.strike(kind):
+                return False
+            self.struck = kind
             return True
-        if self.aim is None or not self.aim.strike(kind):
-            return False
-        self.struck = kind
-        return True
+
+    def was_told(self) -> bool:
+        """Was its soft limit raised in it? For whoever ends it: a strike may end it before ``strike`` has returned."""
+        with self._striking:
+            return self.struck is not None and not issubclass(self.struck, TaskInterrupted)
 
 
 class Host(Protocol):
