@@ -101,9 +101,9 @@ class Proxy:
     def close(self) -> None:
         """Everything is cut. Twice is once."""
         if not self._loop.is_closed():
-            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(10)
+            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(180)
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(10)
+            self._thread.join(180)
             self._loop.close()
 
     # -- orders
@@ -164,7 +164,7 @@ class Proxy:
                 done.set_result(None)
 
         self._loop.call_soon_threadsafe(run)
-        done.result(10)
+        done.result(180)
 
     def _listen(self) -> None:
         self._accepting = self._loop.create_task(asyncio.start_server(self._accept, sock=self._listener))

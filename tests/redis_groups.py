@@ -95,7 +95,7 @@ class Sentinel:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(180)
 
 
 class Watched(Group):

@@ -100,7 +100,7 @@ class RedisServer:
             return
         self._process.send_signal(how)
         self._process.send_signal(signal.SIGCONT)  # a test may have left it stopped
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=180)
         self._process = None
 
     def _answers(self) -> bool:

@@ -45,7 +45,7 @@ PARSED: dict[str, Callable[[str], object]] = {
     "ini": lambda text: configparser.ConfigParser(strict=False).read_string(text),
 }
 SHOWN = {"text", "markdown"}
-LIMIT = 60.0
+LIMIT = 180.0
 
 
 def named(page: Path) -> str:

@@ -136,10 +136,3 @@ def harness(make_harness: MakeHarness) -> Harness:
 def live_harness(make_harness: MakeHarness) -> Harness:
     """On the machine's clock, for tests that wait."""
     return make_harness(live=True)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The random walks are thousands of steps, each a round trip to a server, on a machine that may be busy."""
-    for item in items:
-        if "Machine" in item.nodeid:
-            item.add_marker(pytest.mark.timeout(600))

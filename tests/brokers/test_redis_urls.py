@@ -300,7 +300,7 @@ def a_worker(folder: Path, url: str) -> Iterator[None]:
         wait_for(lambda: "ready" in log.read_text(), 30)
         yield
         worker.terminate()
-        assert worker.wait(60) == 0, log.read_text()
+        assert worker.wait(180) == 0, log.read_text()
     finally:
         worker.kill()
         worker.wait()
@@ -336,7 +336,7 @@ class TestSentinels:
             until_served(lambda: broker.enqueue([Envelope("after", "q", b"")]))
             assert {one.queue: one.ready for one in broker.stats()}["q"] == 2
             until_served(lambda: broker.enqueue([Envelope("late", "late", b"")]))
-            waiter.join(20)
+            waiter.join(180)
             assert heard == [True]
             wait_for(lambda: set(marks(tmp_path)) == set(range(40)), 60)
         app.close()
@@ -458,19 +458,19 @@ def test_threads_have_connections_of_their_own_and_close_them(redis_server: Redi
             if n % 10 == 0:
                 ask(redis_server, "SCRIPT", "FLUSH")  # error replies, whose tracebacks must keep nothing
             job.delay(n)
-        together.wait(30)
-        together.wait(30)
+        together.wait(180)
+        together.wait(180)
 
     threads = [threading.Thread(target=send) for _ in range(8)]
     gc.disable()
     try:
         for thread in threads:
             thread.start()
-        together.wait(30)
+        together.wait(180)
         assert connections() == 8
-        together.wait(30)
+        together.wait(180)
         for thread in threads:
-            thread.join(30)
+            thread.join(180)
         wait_for(lambda: connections() == 0)
     finally:
         gc.enable()

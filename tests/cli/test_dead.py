@@ -96,7 +96,7 @@ def test_somebody_at_a_terminal_is_asked(url: str, stage: Stage, three: list[str
     except subprocess.TimeoutExpired:
         # Python looks for signals just before it blocks in input(): one that comes in between is seen with the next
         os.write(ours, typed)
-    assert child.wait(20) == code
+    assert child.wait(180) == code
     assert sum(q.dead for q in stage.broker.stats()) == left
     os.close(ours)
     assert child.stdout is not None

@@ -173,7 +173,7 @@ class TestRedis:
             wait_for(lambda: "ready" in log.read_text(), 30)
         finally:
             worker.terminate()
-            assert worker.wait(30) == 0, log.read_text()
+            assert worker.wait(180) == 0, log.read_text()
         said = log.read_text()
         assert "persistence: off" in said and "eviction: maxmemory-policy allkeys-lru" in said
 

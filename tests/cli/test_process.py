@@ -58,7 +58,7 @@ def test_the_first_five_minutes(project: Path) -> None:
         assert (waited.returncode, waited.stdout) == (0, "7\n")
     finally:
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(30) == 0
+        assert worker.wait(180) == 0
     assert umbel("status").stdout.count("1 dead letter") == 1
     assert not Path("pid").exists()
 

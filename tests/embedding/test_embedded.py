@@ -74,7 +74,7 @@ def test_it_runs_tasks_side_by_side_and_stops(app):
 
     @app.task(name="meet", track=True)
     def meet(n: int) -> int:
-        gate.wait(30)
+        gate.wait(180)
         return n
 
     with app.start_worker(threads=4) as worker:
@@ -82,8 +82,8 @@ def test_it_runs_tasks_side_by_side_and_stops(app):
         wait_for(lambda: worker.ready)
         assert workers(app) == [worker.worker]
         results = [meet.delay(n) for n in range(4)]
-        gate.wait(30)
-        assert [result.get(timeout=30) for result in results] == [0, 1, 2, 3]
+        gate.wait(180)
+        assert [result.get(timeout=180) for result in results] == [0, 1, 2, 3]
     assert not worker.running
     assert workers(app) == []
     assert worker.stop() is True
@@ -117,7 +117,7 @@ def test_many_small_ones_and_coroutines(app):
         add.delay_many((n,) for n in range(500))
         result = coro.delay(1)
         wait_for(lambda: len(done) == 500, 60)
-        assert result.get(timeout=30) == 2
+        assert result.get(timeout=180) == 2
     assert sorted(done) == list(range(500))
     assert standing(app) == {}
 
@@ -139,8 +139,8 @@ def test_retries_and_soft_limits(app):
 
     with app.start_worker(threads=2):
         one, two = shaky.delay(), slow.delay()
-        assert one.get(timeout=30) == 3
-        assert two.get(timeout=30) == "cleaned up"
+        assert one.get(timeout=180) == 3
+        assert two.get(timeout=180) == "cleaned up"
 
 
 def test_what_waits_behind_a_long_task_goes_to_others(app):
@@ -150,7 +150,7 @@ def test_what_waits_behind_a_long_task_goes_to_others(app):
     @app.task(name="job")
     def job(long: bool) -> None:
         if long:
-            release.wait(60)
+            release.wait(180)
 
     job.delay_many([(False,)] * 200)
     with app.start_worker(threads=1) as worker:
@@ -169,7 +169,7 @@ class TestHardLimits:
 
         @app.task(name="deaf", soft_time_limit=None, time_limit=0.3, track=True)
         def deaf() -> str:
-            release.wait(60)
+            release.wait(180)
             return "late"
 
         @app.task(name="job", track=True)
@@ -181,13 +181,13 @@ class TestHardLimits:
             wait_for(lambda: stuck.state is State.FAILURE, 30)
             assert "did not end at its hard time limit of 0.3 s" in str(stuck.error)
             assert told == ["hard"]
-            assert job.delay().get(timeout=30) == "ran"
+            assert job.delay().get(timeout=180) == "ran"
             second = deaf.delay()
             wait_for(lambda: second.state is State.FAILURE, 30)
             assert "all 2 threads of this process's worker hang" in caplog.text
             waiting = job.delay()
             release.set()
-            assert waiting.get(timeout=30) == "ran"
+            assert waiting.get(timeout=180) == "ran"
             assert (stuck.state, second.state) == (State.FAILURE, State.FAILURE)
             assert worker.stop() is True
         assert "what it came to is dropped" in caplog.text
@@ -200,17 +200,17 @@ class TestHardLimits:
         def deaf(self) -> str:
             attempts.append(self.request.attempt)
             if self.request.attempt == 1:
-                release.wait(60)
+                release.wait(180)
             return "second"
 
         with app.start_worker(threads=2):
-            assert deaf.delay().get(timeout=30) == "second"
+            assert deaf.delay().get(timeout=180) == "second"
             release.set()
         assert attempts == [1, 2]
 
     def test_a_drain_does_not_wait_for_it(self, app):
         release = threading.Event()
-        deaf = app.task(name="deaf", soft_time_limit=None, time_limit=0.3, track=True)(lambda: release.wait(60))
+        deaf = app.task(name="deaf", soft_time_limit=None, time_limit=0.3, track=True)(lambda: release.wait(180))
         worker = app.start_worker(threads=1)
         result = deaf.delay()
         wait_for(lambda: result.state is State.FAILURE, 30)
@@ -225,12 +225,12 @@ class TestStopping:
         @app.task(name="job", track=True)
         def job() -> str:
             begun.set()
-            release.wait(60)
+            release.wait(180)
             return "finished"
 
         worker = app.start_worker(threads=1)
         first, second = job.delay(), job.delay()
-        assert begun.wait(30)
+        assert begun.wait(180)
         stopping = threading.Thread(target=worker.stop)
         stopping.start()
         hand = worker._resident.hand
@@ -238,7 +238,7 @@ class TestStopping:
         assert stopping.is_alive()
         assert not worker.running
         release.set()
-        stopping.join(30)
+        stopping.join(180)
         states = sorted([first.state, second.state])
         assert states == [State.PENDING, State.SUCCESS]
         assert standing(app) == {"ready": 1, "scheduled": 0, "leased": 0, "dead": 0}
@@ -258,7 +258,7 @@ class TestStopping:
 
         worker = app.start_worker(threads=1)
         result = job.delay()
-        assert begun.wait(30)
+        assert begun.wait(180)
         assert worker.stop(timeout=0.1) is False
         assert len(heard) == 1
         assert result.state is State.PENDING
@@ -270,11 +270,11 @@ class TestStopping:
         @app.task(name="job")
         def job() -> None:
             begun.set()
-            release.wait(60)
+            release.wait(180)
 
         worker = app.start_worker(threads=1)
         job.delay()
-        assert begun.wait(30)
+        assert begun.wait(180)
         assert worker.stop(timeout=0) is False
         assert standing(app)["ready"] == 1
         assert workers(app) == []
@@ -299,11 +299,11 @@ class TestStopping:
             @app.task(name="job")
             def job() -> None:
                 begun.set()
-                release.wait(60)
+                release.wait(180)
 
             worker = app.start_worker(threads=1)
             job.delay()
-            assert begun.wait(30)
+            assert begun.wait(180)
             server.kill()
             release.set()
             assert worker.stop(timeout=0.2) is False
@@ -319,7 +319,7 @@ class TestStopping:
 
         with app.start_worker(threads=1) as worker:
             found.append(worker)
-            job.delay().get(timeout=30)
+            job.delay().get(timeout=180)
         found.clear()
 
     def test_one_at_a_time(self, app):
@@ -337,7 +337,7 @@ def test_a_cancel_with_terminate_reaches_what_is_begun_later(app):
     @app.task(name="first")
     def first() -> None:
         begun.set()
-        release.wait(60)
+        release.wait(180)
 
     @app.task(name="second", track=True)
     def second() -> None:
@@ -351,7 +351,7 @@ def test_a_cancel_with_terminate_reaches_what_is_begun_later(app):
         resident.room.wanted = lambda free, waiting: max(0, 2 - waiting)  # it claims more than it can begin
         worker._hostages.turn = lambda resident, leaving: None  # and keeps it
         first.delay()
-        assert begun.wait(30)
+        assert begun.wait(180)
         result = second.delay()
         resident.notify()
         wait_for(lambda: resident.hand.waiting == 1, 30)
@@ -383,7 +383,7 @@ def test_what_a_lost_holder_had_is_given_back_once_the_broker_answers(app):
         worker._resident.abandon()  # its loop ends by an accident
         wait_for(lambda: retired == [holder], 30)
         app.task(name="job")(done.set).delay()
-        assert done.wait(30)
+        assert done.wait(180)
 
 
 def test_a_cancel_with_terminate_reaches_the_task(app):
@@ -397,7 +397,7 @@ def test_a_cancel_with_terminate_reaches_the_task(app):
 
     with app.start_worker(threads=1):
         result = job.delay()
-        assert begun.wait(30)
+        assert begun.wait(180)
         result.revoke(terminate=True)
         wait_for(lambda: result.state is State.REVOKED, 30)
 
@@ -412,19 +412,19 @@ def test_its_lease_is_taken_and_it_begins_anew(app):
         runs.append(True)
         begun.set()
         if len(runs) == 1:
-            release.wait(60)
+            release.wait(180)
         return f"run {len(runs)}"
 
     with app.start_worker(threads=1) as worker:
         result = job.delay()
-        assert begun.wait(30)
+        assert begun.wait(180)
         broker = app.make_broker()
         broker.open()
         broker.leave(worker.worker)
         broker.close()
-        assert result.get(timeout=60) == "run 2"
+        assert result.get(timeout=180) == "run 2"
         release.set()
-        assert job.delay().get(timeout=30) == "run 3"
+        assert job.delay().get(timeout=180) == "run 3"
     assert result.get() == "run 2"
 
 
@@ -433,7 +433,7 @@ def test_queues_of_its_release(tmp_path, monkeypatch):
     app = Umbel("shop", broker=f"sqlite:///{tmp_path}/umbel.db", release="2", versioned_queues=True, heartbeat=1, lease_ttl=6)
     where = app.task(name="where", bind=True, track=True)(lambda self: self.request.queue)
     with app.start_worker(threads=1):
-        wait_for(lambda: where.delay().get(timeout=30) == "default@2", 30)
+        wait_for(lambda: where.delay().get(timeout=180) == "default@2", 30)
     app.close()
 
 
@@ -442,7 +442,7 @@ def test_a_store_in_memory(monkeypatch):
     app = Umbel("here", broker="memory://embedded-test")
     job = app.task(name="job", track=True)(lambda: 1)
     with app.start_worker(threads=1):
-        assert job.delay().get(timeout=30) == 1
+        assert job.delay().get(timeout=180) == 1
     app.close()
     with pytest.raises(ConfigError, match="give it a name"):
         Umbel("nowhere", broker="memory://", set_as_current=False).start_worker()

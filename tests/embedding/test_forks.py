@@ -25,23 +25,23 @@ def test_it_waits_for_calls_and_lets_none_in(broker, monkeypatch):
 
     def slow() -> int:
         entered.set()
-        release.wait(20)
+        release.wait(180)
         return 1
 
     monkeypatch.setattr(type(broker), "ping", lambda self: slow())
     gate.guard(broker)
     calls = [threading.Thread(target=lambda: done.append(broker.ping())) for _ in range(2)]
     calls[0].start()
-    assert entered.wait(20)
+    assert entered.wait(180)
     assert gate.close(0.05) is False
     calls[1].start()
     closing = threading.Thread(target=lambda: done.append("closed" if gate.close(20) else "late"))
     closing.start()
     release.set()
-    closing.join(20)
+    closing.join(180)
     assert done == [1, "closed"], "a call began while the gate was closed"
     gate.open()
-    calls[1].join(20)
+    calls[1].join(180)
     assert done == [1, "closed", 1]
 
 
@@ -56,7 +56,7 @@ def test_a_wait_for_work_is_ended(broker):
     waiting.start()
     wait_for(lambda: gate._inside == 1)
     assert gate.close(20) is True
-    waiting.join(20)
+    waiting.join(180)
     for fd in (stop, write):
         os.close(fd)
 

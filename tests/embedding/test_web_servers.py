@@ -18,7 +18,7 @@ from tests.waiting import wait_for
 from umbel import Umbel
 from umbel.facets import Inspects, require
 
-LIMIT = 60.0
+LIMIT = 180.0
 WEB = """
 import logging, os, threading, time
 from pathlib import Path
@@ -276,7 +276,7 @@ def test_a_fork_copies_no_worker(site: Site) -> None:
         """
         import os, threading, web
         with web.app.start_worker(threads=2) as worker:
-            assert web.where.delay().get(timeout=30) == os.getpid()
+            assert web.where.delay().get(timeout=180) == os.getpid()
             pid = os.fork()
             if pid == 0:
                 try:
@@ -285,7 +285,7 @@ def test_a_fork_copies_no_worker(site: Site) -> None:
                     assert worker.stop() is True
                     with web.app.start_worker(threads=1) as mine:
                         results = [web.where.delay() for _ in range(20)]
-                        got = {result.get(timeout=30) for result in results}
+                        got = {result.get(timeout=180) for result in results}
                         assert got <= {os.getpid(), os.getppid()}, got
                     assert not mine.running
                 except BaseException:
@@ -295,7 +295,7 @@ def test_a_fork_copies_no_worker(site: Site) -> None:
                 os._exit(0)
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
             assert worker.running
-            assert web.where.delay().get(timeout=30) == os.getpid()
+            assert web.where.delay().get(timeout=180) == os.getpid()
         """,
     )
     with site.server("forks.py") as process:
@@ -349,8 +349,8 @@ def test_a_task_that_forks_ends_its_copy(site: Site) -> None:
             return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
         with web.app.start_worker(threads=1):
-            assert forks.delay().get(timeout=30) == 0
-            assert web.where.delay().get(timeout=30) == os.getpid()
+            assert forks.delay().get(timeout=180) == 0
+            assert web.where.delay().get(timeout=180) == os.getpid()
         """,
     )
     with site.server("task_forks.py") as process:

@@ -109,7 +109,7 @@ class Arena:
     def close(self) -> None:
         for worker in self.workers:
             worker.kill_tree()
-            worker.process.wait(10)
+            worker.process.wait(180)
         self.app.close()
 
     # -- what tasks left behind

@@ -32,7 +32,7 @@ class BlackHole:
     def close(self) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(180)
         self._listener.close()
 
     def _accept(self) -> None:

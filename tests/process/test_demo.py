@@ -76,7 +76,7 @@ def test_interrupted_it_leaves_nothing_behind(tmp_path: Path) -> None:
         (folder,) = tmp_path.iterdir()
         wait_for(lambda: len(processes_in(folder)) >= 4)
         demo.terminate()
-        demo.wait(30)
+        demo.wait(180)
         assert processes_in(folder) == []
         assert list(tmp_path.iterdir()) == []
     finally:

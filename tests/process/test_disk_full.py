@@ -21,8 +21,6 @@ from umbel import EnqueueRefused
 
 SIZE = 12 << 20
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def disk(tmp_path) -> Iterator[Path]:

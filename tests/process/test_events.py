@@ -11,8 +11,6 @@ import pytest
 from tests.process.arena import _session
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def _worker(arena):
     return arena.worker("-A", "listening:app", concurrency=1).ready()

@@ -11,8 +11,6 @@ import pytest
 from tests.process.arena import _session
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.timeout(180)
-
 
 def _broker(arena):
     broker = arena.app.make_broker()

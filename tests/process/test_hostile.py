@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import sqlite3
 
-import pytest
-
 from tests.process.arena import Arena
 from tests.waiting import wait_for
 from umbel.envelope import Envelope
@@ -14,8 +12,6 @@ from umbel.message import new_id
 
 COUNT = 10_000
 SEED = 20261123
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def _bodies(rng: random.Random):

@@ -9,8 +9,6 @@ import pytest
 from tests.process.arena import _session
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.timeout(120)
-
 NOT_IN_A_SUPERVISOR = {
     "umbel.app": "the user's side",
     "umbel.task": "the user's side",

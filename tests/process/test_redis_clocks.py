@@ -18,7 +18,7 @@ LEASE, ETA, SPAN = (10.0, 30.0, 60.0) if LONG else (1.2, 3.0, 4.0)
 """Seconds: a lease, what is longer than two of them to wait, and what is longer than three of them to run."""
 SKEW = Path(__file__).parent / "skew"
 
-pytestmark = pytest.mark.timeout(120 + 3 * SPAN)
+pytestmark = pytest.mark.timeout(600 + 3 * SPAN)
 
 
 def skewed(path: Path, seconds: float) -> dict[str, str]:

@@ -26,8 +26,6 @@ FAULTS = [Fault.LOSE_REPLY, Fault.SILENCE, *([Fault.LOSE_COMMAND] if KILLS > 3 e
 """A lost command looks to its sender like a lost reply, and asks less of him."""
 SCRIPTS = {script.sha(major): script.name + ("" if script.over_limit else "_new") for script in scripts.ALL for major in (6, 7)}
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> RedisServer:

@@ -19,8 +19,6 @@ WAITING = GIGABYTE if LONG else GIGABYTE // 20
 BODY = 200_000
 """Bytes; a task may carry 256 KiB."""
 
-pytestmark = pytest.mark.timeout(300)
-
 
 def _private(pid: int) -> int:
     """Bytes of a process' own memory."""

@@ -27,7 +27,7 @@ SHM = Path("/dev/shm")
 BACK = 5.0
 """Seconds after the server answers again within which every worker works again."""
 
-pytestmark = pytest.mark.timeout(120 + 30 * RESTARTS)
+pytestmark = pytest.mark.timeout(600 + 30 * RESTARTS)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ class Stream:
 
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
-        self._thread.join(90)
+        self._thread.join(180)
         assert not self._thread.is_alive()
 
     def _run(self) -> None:

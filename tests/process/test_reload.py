@@ -139,7 +139,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
     yield made
     if hasattr(made, "worker"):
         made.worker.kill_tree()
-        made.worker.process.wait(10)
+        made.worker.process.wait(180)
     made.app.close()
 
 

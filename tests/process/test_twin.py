@@ -15,10 +15,7 @@ import pytest
 from tests.process.arena import _children_of, _session
 from tests.waiting import wait_for
 
-pytestmark = [
-    pytest.mark.timeout(180),
-    pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all templates are started anew"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all templates are started anew")
 
 SHARED = 3 << 10
 """KiB. A supervisor shares 7 MiB with a template that was forked from it, on Redis 15; with one that was started 4 KiB."""
@@ -119,7 +116,7 @@ def look(tmp_path) -> Iterator[type[Look]]:
     for one in made:
         if one.process.poll() is None:
             os.killpg(one.process.pid, signal.SIGKILL)
-        one.process.wait(30)
+        one.process.wait(180)
 
 
 @pytest.mark.parametrize("command", [MODULE, SCRIPT], ids=["module", "script"])
@@ -200,7 +197,7 @@ def test_ctrl_c_at_the_fork_of_the_twin(sqlite_arena):
     worker = arena.worker(concurrency=1)
     arena.stopped_at("twin.born")
     os.killpg(worker.pid, signal.SIGINT)
-    worker.process.wait(20)
+    worker.process.wait(180)
     for path in arena.points.glob("twin.born.*"):
         path.unlink()
     wait_for(lambda: not _session(worker.pid))

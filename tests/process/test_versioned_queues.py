@@ -207,5 +207,5 @@ def test_a_reload_brings_another_release(tmp_path, broker_url):
         assert ran[0] in ("1 1", "1 2") and ran[1] == "2 2"
     finally:
         worker.terminate()
-        assert worker.wait(40) == 0
+        assert worker.wait(180) == 0
         broker.close()

@@ -5,11 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.waiting import wait_for
-
-pytestmark = pytest.mark.timeout(240)
 
 
 def _rss(pid: int) -> int:

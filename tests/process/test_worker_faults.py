@@ -14,8 +14,6 @@ from tests.process.blackhole import BlackHole, ports_of
 from tests.servers import REDIS_SERVER, RedisServer
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture
 def server(tmp_path_factory):
@@ -292,7 +290,7 @@ def test_an_interruption_that_comes_before_the_run_is_armed_is_repeated(tmp_path
         wait_for(lambda: worker.said("interrupting what runs"), 20)
         time.sleep(0.3)  # a few rounds, each of which signals in vain
         arena.release("child.running", child)
-        assert worker.process.wait(20) == 75
+        assert worker.process.wait(180) == 75
         assert not worker.said("did not end when interrupted")
         assert sum(q.ready for q in arena.stats()) == 1
     finally:

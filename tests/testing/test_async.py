@@ -83,7 +83,7 @@ def test_awaited_it_runs_on_the_tests_own_loop(app, box, where):
 
 
 def test_awaited_the_loop_goes_on(app, box):
-    app.task(name="blocks")(lambda: gate.wait(20)).delay()
+    app.task(name="blocks")(lambda: gate.wait(180)).delay()
     gate = threading.Event()
 
     async def test():

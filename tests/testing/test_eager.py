@@ -131,14 +131,14 @@ def test_a_caller_does_not_fail_with_what_it_called(app, box):
 
 def test_a_task_that_waits_for_another_gets_it(app, box):
     inner = app.task(name="inner", track=True)(lambda: 41)
-    outer = app.task(name="outer", track=True)(lambda: inner.delay().get(timeout=5) + 1)
+    outer = app.task(name="outer", track=True)(lambda: inner.delay().get(timeout=180) + 1)
     assert outer.delay().get() == 42
 
 
 def test_a_task_that_waits_for_itself_is_told(app, box):
     @app.task(name="selfish", track=True, bind=True)
     def selfish(self) -> None:
-        self.AsyncResult(self.request.id).get(timeout=5)
+        self.AsyncResult(self.request.id).get(timeout=180)
 
     with pytest.raises(SandboxError, match=r"selfish\[.*\] is STARTED"):
         selfish.delay()
@@ -192,7 +192,7 @@ def test_a_thread_of_a_task_may_call(app, box):
     def outer() -> None:
         thread = threading.Thread(target=lambda: got.append(inner.delay().get()))
         thread.start()
-        thread.join(20)
+        thread.join(180)
 
     app.task(name="outer")(outer).delay()
     assert got == ["from a thread"]

@@ -93,7 +93,7 @@ def test_waiting_for_what_nobody_runs_says_so_at_once(app, box):
     job = app.task(name="job", track=True)(lambda: 1)
     result = job.apply_async(countdown=60)
     with pytest.raises(SandboxError, match=r"job\[.*\] is SCHEDULED, and nothing runs here by itself: call worker.run_until_idle\(\)"):
-        result.get(timeout=10)
+        result.get(timeout=180)
 
 
 class TestTime:

@@ -71,9 +71,9 @@ def test_a_call_that_blocks(make: Callable[..., Umbel]) -> None:
     begun = threading.Event()
     thread = threading.Thread(target=lambda: (begun.set(), task.delay()), daemon=True)
     thread.start()
-    assert begun.wait(10) and backlog(app) == 5
+    assert begun.wait(180) and backlog(app) == 5
     app.producer.broker().purge("default")
-    thread.join(30)
+    thread.join(180)
     assert not thread.is_alive() and backlog(app) == 1
 
 

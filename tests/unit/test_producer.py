@@ -350,12 +350,12 @@ def test_one_broker_per_thread_opened_once_closed_by_its_own() -> None:
     def other() -> None:
         connections.get()
         done.set()
-        go_on.wait(10)
+        go_on.wait(180)
         connections.get()
 
     thread = threading.Thread(target=other)
     thread.start()
-    done.wait(10)
+    done.wait(180)
     connections.close()
     connections.close()
     assert [broker.closed for broker in made] == [1, 0]

@@ -99,7 +99,7 @@ class TestWaitingForResults:
         for seq in range(1, 201, 2):
             settle(broker, seq + 1, broker.claim("h", seq, ["q"], 100).deliveries, Done(b"result"))
         assert clients(line) == before
-        thread.join(60)
+        thread.join(180)
         assert [one.result if one else None for one in found] == [b"result"] * 10_000
         kept = {kind: keys_like(line, kind) for kind in ("m:", "n:")}
         assert (len(kept["m:"]), len(kept["n:"])) == (10_000, 10_000)
@@ -120,7 +120,7 @@ class TestWaitingForResults:
             broker.ping()
         assert _calls(line, "xread") == _calls(line, "evalsha") == 0, "it polls"
         settle(broker, 2, held, Done(b"result"))
-        thread.join(10)
+        thread.join(180)
         assert answers[0] is not None and answers[0].result == b"result"
         assert _calls(line, "xread") <= 1 and _calls(line, "evalsha") <= 2, "the settle, and one look"
 
@@ -147,11 +147,11 @@ class TestWaitingForResults:
         wait_for(lambda: blocked(line) == 4)
         assert victim.pid is not None
         os.kill(victim.pid, signal.SIGKILL)
-        victim.join(10)
+        victim.join(180)
         wait_for(lambda: blocked(line) == 3)
         settle(broker, 2, held, Done(b"result"))
         for thread in threads:
-            thread.join(10)
+            thread.join(180)
         assert [one.result if one else None for one in answers] == [b"result"] * 3
         assert all(0 < int(line.call("PTTL", key)) <= 60_000 for key in keys_like(line, "n:"))
 

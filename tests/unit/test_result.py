@@ -152,7 +152,7 @@ def test_get_waits_for_the_end(job: Task[[int], datetime], worker: PlayedWorker)
     thread = threading.Thread(target=lambda: worker.settle(delivery, Done(encode_result(WHEN, 1000))))
     timer = threading.Timer(0.05, thread.start)
     timer.start()
-    assert result.get(timeout=30) == WHEN
+    assert result.get(timeout=180) == WHEN
     timer.join()
     thread.join()
 

@@ -91,7 +91,7 @@ def test_each_is_done_once_however_many_produce_and_consume(path: Path, broker: 
     for ear, _ in pipes:
         ear.send("end")
     for process in (*producers, *consumers):
-        process.join(30)
+        process.join(180)
     assert done == Counter(f"p{i}.{j}" for i in range(2) for j in range(300))
 
 
@@ -192,14 +192,14 @@ def test_a_fork_does_not_wait_for_ever(path: Path, monkeypatch: pytest.MonkeyPat
 
     def hangs() -> None:
         broker = opened(path)
-        broker.store.write(lambda now: (inside.set(), release.wait(30)))
+        broker.store.write(lambda now: (inside.set(), release.wait(180)))
         broker.close()
 
     thread = threading.Thread(target=hangs)
     thread.start()
-    assert inside.wait(30)
+    assert inside.wait(180)
     forks._before_fork()
     forks._after_fork()
     release.set()
-    thread.join(30)
+    thread.join(180)
     assert not thread.is_alive()

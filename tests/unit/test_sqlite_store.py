@@ -114,7 +114,7 @@ class TestSchema:
             racers = [spawn.Process(target=open_at_once, args=(file, begin, answers)) for _ in range(4)]
             for racer in racers:
                 racer.start()
-            assert [answers.get(timeout=60) for _ in racers] == [""] * 4
+            assert [answers.get(timeout=180) for _ in racers] == [""] * 4
             for racer in racers:
                 racer.join()
             assert ready(opened(file=file)) == 4

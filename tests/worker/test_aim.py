@@ -301,14 +301,14 @@ def test_a_coroutine_that_others_cancel_before_its_first_line_answers_its_thread
             raised.append(exc)
 
     kept = threading.Event()
-    loop.call_soon_threadsafe(lambda: [kept.set(), release.wait(30)])
-    assert kept.wait(30)
+    loop.call_soon_threadsafe(lambda: [kept.set(), release.wait(180)])
+    assert kept.wait(180)
     thread = threading.Thread(target=wait)
     thread.start()
     wait_for(lambda: len(loop._ready) > 0)  # the order to begin it is there, the loop is kept
     loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
     release.set()
-    thread.join(30)
+    thread.join(180)
     assert not thread.is_alive()
     assert [type(exc) for exc in raised] == [asyncio.CancelledError]
     assert not ran

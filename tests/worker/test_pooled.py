@@ -74,7 +74,7 @@ class Stage:
 
     def end(self):
         self.order(Command.INTERRUPT)
-        self.thread.join(30)
+        self.thread.join(180)
         self.child.stop()
         self.store.close()
         self.app.close()
@@ -101,7 +101,7 @@ def test_a_cancel_that_comes_before_the_first_line_is_kept(staged):
     @stage.app.task(name="keeps")
     async def keeps() -> None:
         begun.set()
-        go.wait(30)
+        go.wait(180)
 
     @stage.app.task(name="late")
     async def late() -> None:
@@ -114,7 +114,7 @@ def test_a_cancel_that_comes_before_the_first_line_is_kept(staged):
     keeps.delay()
     id = late.delay().id
     stage.start()
-    assert begun.wait(30)
+    assert begun.wait(180)
     wait_for(lambda: stage.child.hand.running == 2)
     stage.cancel(id)
     wait_for(lambda: stage.heeded)  # whoever forgets it now has lost it
@@ -142,7 +142,7 @@ def test_a_coroutine_that_others_cancel_before_its_first_line_has_failed(staged)
     assert "CancelledError" in repr(result.error) or "Cancelled" in str(result.traceback)
     assert not ran
     assert stage.child.hand.running == 0
-    late.delay().get(timeout=30)
+    late.delay().get(timeout=180)
 
 
 @pytest.mark.parametrize("kind", ["threads", "asyncio"])
@@ -151,7 +151,7 @@ def test_what_runs_is_interrupted_though_the_broker_is_away(staged, kind):
 
     @stage.app.task(name="short")
     def short() -> None:
-        assert begun.wait(30)
+        assert begun.wait(180)
 
     @stage.app.task(name="long")
     def long() -> None:
@@ -164,14 +164,14 @@ def test_what_runs_is_interrupted_though_the_broker_is_away(staged, kind):
 
     long.delay()
     stage.start()
-    assert begun.wait(30)
+    assert begun.wait(180)
     for call in range(stage.broker.calls["exchange"] + 1, stage.broker.calls["exchange"] + 2000):
         stage.broker.fail("exchange", call, Fault.BEFORE)
     short.delay()
     failed = stage.broker.calls["exchange"] + 2
     wait_for(lambda: stage.broker.calls["exchange"] >= failed, 30)  # from here on it repeats that exchange
     stage.order(Command.INTERRUPT)
-    assert heard.wait(30)
+    assert heard.wait(180)
     stage.broker._faults.clear()
 
 
@@ -192,7 +192,7 @@ def test_what_has_ended_is_settled_though_the_loop_cannot_go_on(staged):
     stage.child.ended = lambda run, outcome: ends(stage.child, run, outcome)
     job.delay()
     wait_for(lambda: stage.raised == [broken], 30)
-    stage.thread.join(30)
+    stage.thread.join(180)
     assert stage.standing() == (0, 0, 0), "it would run again"
 
 
@@ -221,4 +221,4 @@ def test_waits_that_fail_are_not_tried_again_and_again_without_a_pause(staged, c
         done.set()
 
     job.delay()
-    assert done.wait(30), "it works all the same"
+    assert done.wait(180), "it works all the same"

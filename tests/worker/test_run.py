@@ -30,7 +30,7 @@ class _EndsIt:
 
     def strike(self, kind):
         self.thread.start()
-        assert self.asks.wait(30)
+        assert self.asks.wait(180)
         self.thread.join(0.1)
         return True
 
@@ -40,7 +40,7 @@ def test_what_ends_by_its_strike_was_told(kind, told):
     run = Run(_Prepared(), 1, 0, 0.0, 1.0, 0.0)
     aim = run.aim = _EndsIt(run)
     assert run.strike(kind)
-    aim.thread.join(30)
+    aim.thread.join(180)
     assert aim.found == [told]
 
 

@@ -96,7 +96,7 @@ def test_waiting_has_an_end(pair, process):
     with pytest.raises(subprocess.TimeoutExpired):
         one.wait(0.01)
     one.kill()
-    assert one.wait(30) == signal.SIGKILL
+    assert one.wait(180) == signal.SIGKILL
 
 
 def test_a_program_of_somebody_elses_is_not_forked():
