@@ -5,9 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -17,7 +14,7 @@ import pytest
 
 from tests.waiting import wait_for
 from umbel.broker import BrokerSettings, Settle, Verdict
-from umbel.brokers.sqlite import Address, SQLiteBroker, forks
+from umbel.brokers.sqlite import Address, SQLiteBroker
 from umbel.clock import SYSTEM
 from umbel.envelope import Envelope
 from umbel.outcome import Done, Released
@@ -132,74 +129,3 @@ def test_what_was_accepted_outlives_a_kill(path: Path, broker: SQLiteBroker, aft
     stored = [id for i in range(len(ids) // 2) for id in (f"{process.pid}.{i}", f"{process.pid}.{i}.b")]
     assert ids == stored, "a call was stored in part"
     assert accepted + 1 <= len(ids) // 2 <= accepted + 2, "an accepted call was lost"
-
-
-FORKS = """
-import os, sys, threading
-from umbel import Umbel
-
-app = Umbel("forks", broker=sys.argv[1])
-job = app.task(name="job")(lambda n: None)
-
-
-begun = threading.Barrier(3)
-
-
-def send():
-    job.delay(1)
-    begun.wait()  # what a first call imports is Python's own business
-    while True:
-        job.delay(1)
-
-
-for _ in range(2):
-    threading.Thread(target=send, daemon=True).start()
-begun.wait()
-for n in range(int(sys.argv[2])):
-    pid = os.fork()
-    if not pid:
-        job.apply_async((n,), task_id=f"copy-{n}")
-        os._exit(0)
-    assert os.waitpid(pid, 0)[1] == 0
-    print(n, flush=True)
-os._exit(0)
-"""
-
-
-def test_a_program_that_forks_while_other_threads_send(path: Path) -> None:
-    """SQLite's own locks are in the memory that is copied: a fork within a step made copies that waited for ever."""
-    script = [sys.executable, "-W", "ignore", "-c", FORKS, f"sqlite:///{path}", "25"]
-    with subprocess.Popen(script, stdout=subprocess.PIPE, text=True, start_new_session=True) as program:
-        try:
-            wait_for(lambda: program.poll() is not None, 60)
-        finally:
-            try:
-                os.killpg(program.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        assert program.returncode == 0
-
-
-def test_a_step_may_fork_itself(path: Path, broker: SQLiteBroker) -> None:
-    """From a signal handler, or a destructor: it must not wait for itself."""
-    broker.store.write(lambda now: (forks._before_fork(), forks._after_fork()))
-    broker.enqueue([Envelope("m", "q", b"")])
-
-
-def test_a_fork_does_not_wait_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forks, "PATIENCE", 0.05)
-    inside, release = threading.Event(), threading.Event()
-
-    def hangs() -> None:
-        broker = opened(path)
-        broker.store.write(lambda now: (inside.set(), release.wait(180)))
-        broker.close()
-
-    thread = threading.Thread(target=hangs)
-    thread.start()
-    assert inside.wait(180)
-    forks._before_fork()
-    forks._after_fork()
-    release.set()
-    thread.join(180)
-    assert not thread.is_alive()

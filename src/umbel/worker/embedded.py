@@ -27,7 +27,6 @@ from .banner import about
 from .cancels import Cancels
 from .clerk import Clerk
 from .declaring import Declaring
-from .forkgate import ForkGate
 from .hostages import Hostages
 from .lease import Lease
 from .options import WorkerOptions
@@ -50,8 +49,6 @@ _FAREWELL, _FAREWELL_AWAY = 5.0, 0.5
 
 _LATE = "tasks did not end when interrupted: they are given back, though they go on until this process ends"
 _UNSETTLED = "the broker does not answer: what was finished last is not settled, and runs again elsewhere"
-_FORK_WAITS = 5.0
-"""Seconds that a fork waits for calls of the broker to return: longer ones wait for a network, and harm no copy."""
 
 log = logging.getLogger("umbel.worker")
 
@@ -83,9 +80,8 @@ class EmbeddedWorker:
         self._resident: Resident | None = None
         self._asking, self._not_before = False, 0.0
         info = about(options, self._catalog, app.clock.now())
-        self.gate = ForkGate()
-        self._clerk = Clerk(self.gate.guard(app.make_broker()), self._news.set)
-        heart = self.gate.guard(app.make_broker(reply_timeout=self._catalog.heartbeat))
+        self._clerk = Clerk(app.make_broker(), self._news.set)
+        heart = app.make_broker(reply_timeout=self._catalog.heartbeat)
         self._lease = Lease(heart, self.worker, self._catalog.lease_ttl, self._catalog.heartbeat, info, self._clock, self._news.set)
         self._say_served()
         self._upkeep = Upkeep(self._clerk, self._lease, self._catalog.lease_ttl, self._clock, app.events.emit)
@@ -235,8 +231,7 @@ class EmbeddedWorker:
         if self._phase > Phase.RUNNING:
             return  # taking leave withdraws the admission
         queues = list(self._catalog.queues)
-        self._resident = Resident(self._app, self.gate, holder, self._options.concurrency, queues, self._options.strict, self._news.set)
-        self.gate.wake = self._resident.lookout.wake
+        self._resident = Resident(self._app, holder, self._options.concurrency, queues, self._options.strict, self._news.set)
         self._resident.thread.start()
         log.info("%s: at work on %d threads of process %d", self.worker, self._options.concurrency, os.getpid())
 
@@ -322,17 +317,6 @@ _of_the_parent: list[EmbeddedWorker] = []
 """Kept, so that no destructor closes, in a forked process, what the other one still uses."""
 
 
-def _before_fork() -> None:
-    for worker in list(_all):
-        if not worker.gate.close(_FORK_WAITS):
-            log.warning("worker %s: a fork did not wait for a call of the broker that takes so long", worker.worker)
-
-
-def _after_fork_here() -> None:
-    for worker in list(_all):
-        worker.gate.open()
-
-
 def _after_fork() -> None:
     for worker in list(_all):
         worker.forked()
@@ -340,7 +324,7 @@ def _after_fork() -> None:
         _all.discard(worker)
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_here, after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def start(app: Umbel, *, threads: int, queues: tuple[str, ...], strict: bool, name: str) -> EmbeddedWorker:

@@ -20,7 +20,6 @@ from ..events import TaskTimedOut
 from ..failure import encode_failure
 from ..outcome import Outcome
 from ..policy import after_hard_limit, hard_limit_policy
-from .forkgate import ForkGate
 from .hand import Ended
 from .permits import Permits
 from .pooled import Place, PooledChild
@@ -42,9 +41,7 @@ class Abandoned(Exception):
 class Resident(PooledChild):
     """One holder, from its admission to its retirement. ``start``, ``order`` and what follows belong to its keeper's thread."""
 
-    def __init__(
-        self, app: Umbel, gate: ForkGate, holder: str, threads: int, queues: list[str], strict: bool, ended: Callable[[], None]
-    ) -> None:
+    def __init__(self, app: Umbel, holder: str, threads: int, queues: list[str], strict: bool, ended: Callable[[], None]) -> None:
         """``ended`` is called from the loop's thread as the last thing it does."""
         self.holder = holder
         self.slots, self.permits = Slots.create(1), Permits.create()
@@ -53,7 +50,7 @@ class Resident(PooledChild):
         for fd in (self.slots.fd, self._rosters.fd):
             os.close(fd)  # nobody else is to map this memory
         place = Place(self.slots.child(0), self._rosters.of(0), self.permits)
-        super().__init__(app, "threads", gate.guard(app.make_broker()), gate.guard(app.make_broker()), holder, place, queues, strict)
+        super().__init__(app, "threads", app.make_broker(), app.make_broker(), holder, place, queues, strict)
         # Where a task holds a thread of it beyond our end, these are closed when that thread has ended
         self._close = finalize(self, _close_all, [*self.permits.fds, *self.pipes])
         self._close.atexit = False

@@ -18,6 +18,7 @@ from typing import ClassVar
 from ...arrivals import Flows
 from ...broker import Command, Removed, Verdict
 from ...envelope import SKIPS, Envelope, Extra, Receipt, pack
+from ...forks import step_lock
 from ...joins import NodeState
 from ...lane import Debounce, marks_of
 from .keys import Keys
@@ -74,7 +75,7 @@ class Store:
     _stores_lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = step_lock()
         self.ready: dict[str, dict[int, deque[Row]]] = {}
         self.scheduled: list[tuple[int, int, Row]] = []
         self.dead: dict[int, DeadLetter] = {}

@@ -14,11 +14,11 @@ from typing import TypeVar
 
 from ...clock import Clock
 from ...errors import BrokerError, BrokerUnreachable, StoreFull, StoreUnusable
+from ...forks import step_lock
 from . import schema
 from .address import Address
 from .faults import is_busy, translated
 from .filesystem import refuse_network
-from .forks import step_lock
 
 T = TypeVar("T")
 Step = Callable[[int], T]

@@ -1,9 +1,11 @@
-"""No fork in the middle of a step: the new process would have the half of it for ever.
+"""No fork in the middle of a store's step: the new process would have the half of it for ever.
 
-SQLite keeps locks of its own in the process's memory. A copy that is taken while some thread is inside a step finds them
-held, by a thread that it has not, and waits in vain at the first thing that it asks of SQLite. So a fork waits until no thread is
-inside one, and none begins until it is done. Each connection has a lock of its own, which costs a
-tenth of a microsecond and waits for nobody.
+A store within the process has locks in the memory that a fork copies: the memory broker's own, and those that SQLite keeps for
+itself. A copy that is taken while some thread is inside a step finds them held, by a thread that it has not, and waits in vain at
+the first thing that it asks of the store. So a fork waits until no thread is inside one, and none begins until it is done. A
+connection's lock costs a tenth of a microsecond and waits for nobody.
+
+There is one such place, not one for each that would wait: two of them, each with something held, waited for each other.
 """
 
 from __future__ import annotations
@@ -14,14 +16,14 @@ from contextlib import AbstractContextManager
 from typing import Any
 from weakref import WeakSet
 
-from ...clock import SYSTEM
+from .clock import SYSTEM
 
 PATIENCE = 5.0
 """Seconds that a fork waits at most: a step that takes longer waits for a disk, or for whoever holds the file's lock."""
 
 
 def step_lock() -> AbstractContextManager[bool]:
-    """A lock for one connection, to be held during each step. Its thread may take it again, and may fork inside of it."""
+    """A lock for one connection or store, to be held during each step. Its thread may take it again, and may fork inside of it."""
     lock = threading.RLock()
     with _register:
         _all.add(lock)
@@ -30,7 +32,7 @@ def step_lock() -> AbstractContextManager[bool]:
 
 _all: WeakSet[Any] = WeakSet()
 _register = threading.RLock()
-"""Held while a connection is made known, and during a fork."""
+"""Held while a lock is made known, and during a fork."""
 _held: list[Any] = []
 
 
