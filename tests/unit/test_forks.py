@@ -49,8 +49,8 @@ os._exit(0)
 @pytest.mark.parametrize("store", ["sqlite", "memory"])
 def test_a_program_that_forks_while_other_threads_send(tmp_path: Path, store: str) -> None:
     """Locks are in the memory that is copied, SQLite's own too: a fork within a step made copies that waited for ever."""
-    url = "memory://" if store == "memory" else f"sqlite:///{tmp_path / 'umbel.db'}"
-    script = [sys.executable, "-W", "ignore", "-c", FORKS, url, "25"]
+    url = "memory://forks" if store == "memory" else f"sqlite:///{tmp_path / 'umbel.db'}"
+    script = [sys.executable, "-W", "ignore", "-c", FORKS, url, "25" if store == "sqlite" else "200"]
     with subprocess.Popen(script, stdout=subprocess.PIPE, text=True, start_new_session=True) as program:
         try:
             wait_for(lambda: program.poll() is not None, 60)
