@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NoReturn
 import msgspec
 
 from ..broker import Facet
-from ..errors import AppNotFound, ConfigError, UmbelError
+from ..errors import AppNotFound, ConfigError, Fenced, UmbelError
 from ..policy import hard_limit_policy
 from ..release import consumed
 from .catalog import Catalog, TaskFacts
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from ..app import Umbel
 
 EXIT_CONFIG, EXIT_IMPORT = 2, 3
+_NOBODY = "\x00"
+"""A holder that was never admitted, and a queue: no name has a control character."""
 _HERALD_AGAIN = 1.0
 """Seconds until another herald: a subscriber that kills it would do so again."""
 _HERALD_END = 2
@@ -238,12 +240,17 @@ def _load(options: WorkerOptions) -> Umbel:
 
 
 def _warm_up(app: Umbel) -> None:
-    """Have what a first connection imports and builds in the memory that all children share: 1 to 3 MB for each of them. The
-    supervisor connects meanwhile, so nobody waits for this."""
+    """Have what a first connection, claim and wait import and build in the memory that all children share: 3 to 5 MB for each of
+    them. The supervisor connects meanwhile, so nobody waits for this. Nothing is touched: a holder that nobody admitted is
+    refused, and the queue does not exist."""
     broker = app.make_broker()
     try:
         broker.open()
         broker.ping()
+        broker.wait([_NOBODY], 0.001)
+        broker.exchange(_NOBODY, 1, [], [_NOBODY], 1)
+    except Fenced:
+        pass
     except UmbelError as exc:
         log.debug("the template could not try the broker: %s", exc)
     finally:

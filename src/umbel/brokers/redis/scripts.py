@@ -101,7 +101,6 @@ _TICKS = (TIMETABLE, DECLARE_SCHEDULES, FIRE, SCHEDULE_ADD, SCHEDULE_REMOVE, SCH
 ALL = (*_CORE, *_INSPECTS, *_REMEMBERS, *_SERVES, *_LIMITS, *_JOINS, *_TICKS)
 
 
-@cache
 def _text(script: Script, header: bool) -> bytes:
     folder = files(__package__) / "lua"
 
@@ -114,4 +113,5 @@ def _text(script: Script, header: bool) -> bytes:
 
 @cache
 def _sha(script: Script, header: bool) -> bytes:
+    """Kept, unlike the text: a process names a script at each call and sends it once, if ever."""
     return sha1(_text(script, header), usedforsecurity=False).hexdigest().encode()
