@@ -126,6 +126,24 @@ def beside(url: Callable[[], str], clock: Callable[[], float]) -> str:
     return f"plain messages alone {before:.2f} us each, beside a task that waits for its rate {after:.2f} us: {speed}"
 
 
+def a_round(url: str, waiting: int) -> str:
+    """How many are handed out before a newcomer's turn, where one lane has so many waiting and ten others a hundred each."""
+    depth = Depth(url, 0, keyed_rates)
+    for _ in range(waiting // 1000):
+        depth.broker.enqueue([envelope(keyed_rates(0)) for _ in range(1000)])
+    for key in range(1, 1 + FEW):
+        depth.broker.enqueue([envelope(keyed_rates(key)) for _ in range(100)])
+    before = []
+    for new in range(20):
+        depth.exchange(7)
+        depth.broker.enqueue([newcomer := envelope(keyed_rates(1000 + new))])
+        before.append(0)
+        while depth.exchange(1)[0].id != newcomer.id:
+            before[-1] += 1
+    depth.broker.close()
+    return f"{waiting:,} wait on one key, some on {FEW} more: at most {max(before)} run before a newcomer's first (a round is {FEW + 1})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("broker", nargs="?", default="sqlite")
@@ -144,6 +162,7 @@ def main() -> None:
         for line in claims(url, options.keys, clock):
             print(line, flush=True)
         print(beside(url, clock), flush=True)
+        print(a_round(url(), 100_000), flush=True)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,15 @@ while os.path.exists(os.environ.get("SAMPLE_IMPORT_GATE", "")):
 _MARKS = os.open(os.environ.get("SAMPLE_MARKS", os.devnull), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
+_WIDTH = 128
+"""Bytes of a mark, a divisor of a page: the kernel copies a write page by page, and SIGKILL may end it between two."""
+
+
 def put_mark(n, kind="run"):
     """One line, whole or not at all, that survives any death of this process."""
-    os.write(_MARKS, f"{n} {kind} {os.getpid()} {time.monotonic():.6f}\n".encode())
+    line = f"{n} {kind} {os.getpid()} {time.monotonic():.6f}".encode()
+    assert len(line) < _WIDTH, line
+    os.write(_MARKS, line.ljust(_WIDTH - 1) + b"\n")
 
 
 @app.task(name="ticked")
