@@ -137,10 +137,11 @@ class Nursery:
             log.error("the new code says another %s, which only a restart of the worker changes: the old code goes on", " and ".join(fixed))
             template.process.kill()
         else:
-            log.info("children come from new code: %s", difference(self.catalog, template.catalog))
+            news = difference(self.catalog, template.catalog)
             self._old.append(self.template)
             self.template, self._next = template, None
             self._listener.replaced(template)
+            log.info("children come from new code: %s", news)  # not before the old ones are told to take nothing more
 
     def _is_gone(self, template: TemplateProcess) -> None:
         self._end(template)
